@@ -1,16 +1,18 @@
 """The line forward and back: provision, up and down, wherever a deployment is."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime
 from threading import Thread
 
 from deploy import newest
 from deploy.gateway import gateway
+from deploy.gateway.out_of_rotation import out_of_rotation
 from deploy.releases import release, settling
 from deploy.targets import deployment as deployments
-from deploy.targets.abilities import EndsByItself, FindsByName, RemovesUnread
+from deploy.targets import hurry
+from deploy.targets.abilities import EndsByItself, FindsByName, Hurries, RemovesUnread
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import LOOK_S, Offer, Place, Status, Teardown
@@ -73,11 +75,14 @@ def up(deployment: Deployment, wishes: Record | None, approve: Approve) -> Endpo
     return place_of(made).serve(made)
 
 
-def down(name: str, target: str | None = None, region: str | None = None) -> Teardown:
+def down(name: str, target: str | None = None, region: str | None = None, is_now: bool = False) -> Teardown:
     """Take a deployment away and prove it. With a target that finds it by name, also one made on another machine."""
+    if gateway.exists(name):
+        end_gateway(name, is_now)
     if still_there := gateway.remove(name):
         return Teardown(name=name, counts={"gateway": len(still_there)}, left=still_there)
-    teardown = taken_away(name, target, region)
+    with hurried(name) if is_now else nullcontext():
+        teardown = taken_away(name, target, region)
     if teardown.left:
         return teardown
     teardown = teardown.model_copy(update={"audit": gateway.audit(name)})
@@ -87,6 +92,31 @@ def down(name: str, target: str | None = None, region: str | None = None) -> Tea
     with suppress(OSError):  # the user may keep files of his own there
         folder.rmdir()
     return teardown.model_copy(update={"left": left})
+
+
+def stop(deployment: Deployment, is_now: bool = False) -> None:
+    """End its server: out of rotation, and once it has no request, or is not to wait for that."""
+    with hurried(deployment.name) if is_now else nullcontext(), out_of_rotation(deployment.name):
+        place_of(deployment).stop(deployment)
+
+
+@contextmanager
+def hurried(name: str) -> Iterator[None]:
+    """Have an end of it wait for no request while this lasts, also one that waits already."""
+    with ExitStack() as stack:
+        stack.enter_context(hurry.marked(name))
+        with suppress(CorralError):  # the end says what is amiss
+            deployment = deployments.load(name)
+            place = place_of(deployment)
+            if isinstance(place, Hurries):
+                stack.enter_context(place.hurried(deployment))
+        yield
+
+
+def end_gateway(name: str, is_now: bool) -> None:
+    """Have its gateway take nothing new and finish its streams, for as long as its servers' drain may take."""
+    with suppress(CorralError):  # of a document that cannot be read nothing is waited for
+        gateway.stop(name, 0 if is_now else deployments.load(name).plan.serve.shutdown_timeout)
 
 
 def taken_away(name: str, target: str | None, region: str | None) -> Teardown:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from deploy.launch import launch
 from deploy.releases import release, settling
 from deploy.targets import deployment as deployments
+from deploy.targets import hurry
 from deploy.targets.abilities import Life, Supervised
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
@@ -96,7 +97,12 @@ def supervise(
     except BaseException as error:
         if isinstance(error, Exception) and not isinstance(error, CorralError):
             place.note(deployment, "ended", f"what supervised it fell: {type(error).__name__}")
-        place.stop_server(deployment)
+        try:
+            place.stop_server(deployment)
+        except KeyboardInterrupt:
+            with hurry.marked(deployment.name):
+                place.stop_server(deployment)
+            raise
         raise
 
 

@@ -62,7 +62,7 @@ def _of_release(setup: HostSetup) -> tuple[HostFile, ...]:
     return (
         HostFile(path=f"{own}/setup.env", content=setup_env(setup.model_copy(update={"api_key": "none"}))),
         HostFile(path=f"{own}/server.env", content=environment_file(setup.environment)),
-        *(_script(own, name) for name in ("prepare.sh", "phase.sh", "owned.sh")),
+        *(_script(own, name) for name in ("prepare.sh", "phase.sh", "owned.sh", "idle.py")),
         *(_library(own) if is_fetching(setup) else ()),
         HostFile(path=f"{own}/units/{unit(setup.name)}", content=server_unit(setup)),
         # It asks by the name, at the port and within the time of what it judges.
@@ -92,7 +92,7 @@ def script_names(setup: HostSetup) -> tuple[str, ...]:
         "lock.sh",
         "confine.py",
         *fetch,
-        *(() if setup.rented else ("owned.sh",)),
+        *(() if setup.rented else ("owned.sh", "idle.py")),
         *join,
         *watch,
         *(("spot.py",) if setup.spot else ()),

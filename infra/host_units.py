@@ -41,6 +41,7 @@ def server_unit(setup: HostSetup) -> str:
         # Without the dash: where the file is lost, a server without a key is none.
         key=f"EnvironmentFile={here}/secrets.env\n" if setup.api_key == "generated" else "",
         command=" ".join(map(systemd_quoted, command)) + rank,
+        idle="" if setup.rented else UNTIL_IDLE.format(command=until_idle(setup)),
         prepared=AFTER_PREPARATION.format(unit=prepare_unit(setup.name)) if setup.rented else "",
         stop_s=stop_s(setup.shutdown_timeout_s),
         network=CLOSED_NETWORK if is_closed(setup) else "",
@@ -55,6 +56,14 @@ def server_unit(setup: HostSetup) -> str:
 def _readable(setup: HostSetup) -> tuple[str, ...]:
     """What the unit would hide, and is the server's to read."""
     return (*setup.read_only_paths, *([setup.weights] if is_hidden(setup.weights) else []))
+
+
+def until_idle(setup: HostSetup) -> str:
+    """What waits, for as long as its drain may take, until the server has no request (infra/onhost/idle.py)."""
+    own = own_root(setup.name, setup.release)
+    limit_s = str(setup.shutdown_timeout_s)
+    words = ("/usr/bin/python3", "-ISB", f"{own}/bin/idle", server_url(setup), limit_s, root(setup.name))
+    return " ".join(map(systemd_quoted, words))
 
 
 def spot_watch(setup: HostSetup) -> HostFile:
@@ -184,7 +193,7 @@ ExecStartPre=-+/usr/bin/nvidia-modprobe -c 0 -u
 ExecStartPre=+{root}/bin/lock on {name}
 ExecStopPost=+{root}/bin/lock off {name}
 ExecStart={command}
-EnvironmentFile={own}/server.env
+{idle}EnvironmentFile={own}/server.env
 {key}Environment=HOME={state}
 WorkingDirectory={state}
 
@@ -230,6 +239,13 @@ LimitMEMLOCK=infinity
 {network}
 [Install]
 WantedBy=multi-user.target
+"""
+
+# Not on a rented box: what ends one that costs waits for nobody, and what stops one has waited before.
+UNTIL_IDLE = """\
+# As the server's own user: asked to end when it has no request, or does not say. TimeoutStopSec is this one's, and
+# then the server's.
+ExecStop=-{command}
 """
 
 AFTER_PREPARATION = """\

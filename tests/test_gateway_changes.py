@@ -16,12 +16,18 @@ from doors import NAME, Door, door
 from ports import free_port
 from stubbed import until
 
+from deploy import line
 from deploy.cli.main import run
 from deploy.gateway import admin_socket, gateway, haproxy, key_store, rotation
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import ADMIN, KEYS_MAP
 from deploy.gateway.keys import Key, Keys, hashed, now_utc
+from deploy.targets import hurry
+from deploy.targets.deployment import Deployment
+from deploy.targets.local import place as local
 from infra.errors import HostError, ServerError, UsageError
+from serving.vllm import stopping
+from serving.vllm.endpoint import Endpoint
 
 ASKED = {"model": "fake", "prompt": "a", "stream": True, "stream_options": {"include_usage": True}}
 
@@ -89,6 +95,32 @@ def test_a_server_out_of_rotation_finishes_what_it_has_and_gets_nothing_more(hom
         assert front.ask("/v1/models")[0] == 200
         with pytest.raises(ServerError, match="The gateway refuses: No such server"):
             rotation.take_out(front.folder, "nobody")
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_a_server_is_stopped_out_of_rotation_and_without_a_request(
+    now: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `corral stop` does, whatever its place; `--now` waits for none."""
+    asked: list[object] = []
+
+    with door(home, {"ttft_ms": 1, "itl_ms": 20}, queue_s=0.2) as front:
+        serve = front.deployment.plan.serve
+        at = Endpoint(base_url=f"http://127.0.0.1:{serve.port}", served_model_name=serve.served_model_name)
+
+        def stop(deployment: Deployment) -> None:
+            asked.append(rotation.in_front(front.folder)[0].state)
+            asked.append(front.ask("/v1/models")[0])
+            stopping.until_idle(at, 60, lambda: hurry.is_hurried(NAME), lambda text: None)
+            asked.append(stopping.requests_of(at))
+
+        monkeypatch.setattr(local, "stop", stop)
+        with streams(front, 2, 100) as said:
+            line.stop(front.deployment, now)
+            until(lambda: rotation.in_front(front.folder)[0].state == "UP")
+        assert asked == ["DRAIN", 503, 2.0 if now else 0.0]
+        assert all(answer.endswith(b"data: [DONE]\n\n") for answer in said)
+        assert not hurry.mark(NAME).exists()
 
 
 def test_a_stop_lets_streams_end_and_a_start_begins_from_what_was_spent(home: Path) -> None:

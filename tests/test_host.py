@@ -72,6 +72,7 @@ def test_a_host_without_limits_gets_no_watch() -> None:
         "/opt/corral/scout/bin/lock",
         "/opt/corral/scout/bin/confine",
         "/opt/corral/scout/bin/owned",
+        "/opt/corral/scout/bin/idle",
         *(f"/opt/corral/scout/lib/infra/{name}" for name in host_files.LIBRARY),
         "/etc/systemd/system/corral-scout.service",
         "/etc/systemd/system/corral-scout.lock.service",

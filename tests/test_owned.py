@@ -203,6 +203,7 @@ def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: P
         "/opt/corral/scout/bin/lock",
         "/opt/corral/scout/bin/confine",
         "/opt/corral/scout/bin/owned",
+        "/opt/corral/scout/bin/idle",
         "/etc/systemd/system/corral-scout.service",
         "/etc/systemd/system/corral-scout.lock.service",
         "/etc/systemd/system/corral-scout.lock.timer",

@@ -21,6 +21,7 @@ from bundling import a_checkpoint, checkpoint, tree
 from fake_box import ABSOLUTE, Box
 from ports import free_port
 
+from deploy import line
 from deploy.cli.main import run
 from deploy.targets.deployment import Target, folder, make
 from deploy.targets.ssh.operators import who
@@ -114,6 +115,20 @@ def test_an_owned_host_from_provision_to_down(provisioned: Box, corral: Corral) 
     assert (code, json.loads(said)["left"]) == (0, []), complaint
     assert not box.path(ROOT).exists()
     assert not (folder("scout") / "deployment.json").exists()
+
+
+def test_what_ends_it_on_its_host_is_told_to_wait_for_nobody_while_that_lasts(
+    provisioned: Box, corral: Corral
+) -> None:
+    with line.hurried("scout"):
+        assert (provisioned.path(ROOT) / "now").exists()
+    assert not (provisioned.path(ROOT) / "now").exists()
+    assert (
+        corral("down", "scout", "--now")[0] == 0
+    )  # the host's folder is gone when it is told that it is over
+    with line.hurried("scout"):
+        pass
+    assert not provisioned.path(ROOT).exists()
 
 
 @pytest.mark.parametrize(("number", "calls"), [(errno.ENOSPC, FULL), (errno.EROFS, CLOSED)])

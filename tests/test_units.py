@@ -191,10 +191,12 @@ def test_nothing_else_is_started(given: host.HostSetup) -> None:
         [*outside, "ended", "scout"],
         [*lock, "off", "scout"],
     ]
+    idle = ["/usr/bin/python3", "-ISB", f"{ROOT}/bin/idle", host_units.server_url(given), "60", ROOT]
     assert found == [
         ["/usr/bin/nvidia-modprobe", "-c", "0", "-u"],
         [*lock, "on", "scout"],
         [*lock, "off", "scout"],
+        *([] if given.rented else [idle]),
         *([] if given.rented else added),
     ]
     starting = {

@@ -146,7 +146,7 @@ def test_what_prepares_a_release_is_all_there() -> None:
     assert library
     names = {file.path.removeprefix(f"{own}/") for file in files}
     assert names == {
-        "setup.env", "server.env", "bin/prepare", "bin/phase", "bin/owned", "gpus",
+        "setup.env", "server.env", "bin/prepare", "bin/phase", "bin/owned", "bin/idle", "gpus",
         f"units/{UNIT}", f"units/{JUDGE}", *library,
     }  # fmt: skip
     texts = {file.path.removeprefix(f"{own}/"): file.content for file in files}

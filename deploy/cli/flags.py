@@ -38,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 All = Annotated[bool, typer.Option("--all", help="Show all that was looked at, and not the answer alone.")]
 COMPLETED = {"NAME": deployed, "NAME|FOLDER": deployed_or_path}
 """What stands for the value of a flag in a help -> what it may begin with."""
+Now = Annotated[bool, typer.Option("--now", help="Wait for no request that runs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 NUMBERS = (int, float)

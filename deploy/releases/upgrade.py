@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from deploy.gateway.out_of_rotation import out_of_rotation
 from deploy.releases import canary, release, short_probe
 from deploy.releases.release import Release, Trial
 from deploy.releases.settling import alone, holding, note_taken_back, settle
@@ -152,7 +153,8 @@ def tried(step: Step, place: HoldsReleases, served: bool) -> Upgraded:
     Trial(release=new.id, begun_at=datetime.now(UTC), by=me).write(release.trial_file(name))
     try:
         progress(f"upgrade: ending {old.id} and starting {new.id}")
-        endpoint = place.turn_to(new.deployment)
+        with out_of_rotation(name):
+            endpoint = place.turn_to(new.deployment)
         new = judged(step, endpoint, place)
         new = release.keep(new.model_copy(update={"outcome": "accepted", "why": ""}))
         new.deployment.write(folder(name) / "deployment.json")  # from here on it is the accepted one
@@ -221,7 +223,8 @@ def taken_back(step: Step, place: HoldsReleases, error: BaseException, served: b
 def started_again(old: Release, place: HoldsReleases) -> str:
     """Start the accepted release's server; why it does not, if so."""
     try:
-        place.turn_to(old.deployment)
+        with out_of_rotation(old.deployment.name):
+            place.turn_to(old.deployment)
         place.keep(old.deployment)
     except CorralError as error:
         place.let_go(old.deployment)

@@ -1,6 +1,7 @@
 """What only some places can do: a place that has the functions of one of these can, and is asked with isinstance."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +44,15 @@ class RentsMachines(Protocol):
 
     def ask_prices(self, types: Iterable[str], wishes: Any) -> None:
         """Have the prices of these from whoever sells them, as far as it says them; what it does not is told."""
+        ...
+
+
+@runtime_checkable
+class Hurries(Protocol):
+    """What ends a server there waits on its own machine, and is told there to wait for no request."""
+
+    def hurried(self, deployment: Deployment) -> AbstractContextManager[None]:
+        """Have an end of it wait for no request while this lasts, also one that waits already."""
         ...
 
 

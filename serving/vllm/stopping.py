@@ -1,5 +1,6 @@
 """Ending a `vllm serve`: drain, then insist, then kill the group, and prove that nothing of it is left."""
 
+import math
 import os
 import shutil
 import signal
@@ -11,10 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra import processes, wait
-from infra.errors import LeftoverError
+from infra.errors import AuthError, DocumentError, EndpointError, LeftoverError
+from infra.onhost import idle
 from infra.onhost.judge import Policy
 from infra.record import removed
+from serving.vllm import client, health
 from serving.vllm import server as server_of
+from serving.vllm.endpoint import Endpoint
 from serving.vllm.server import Server
 
 AFTER_SECOND_TERM_S = 10.0
@@ -67,6 +71,41 @@ def stop(
             progress("stop: killing what is left of it")
         kill_all(folder, sleep, clock)
     tidy(folder, server, shared, progress)
+
+
+def until_idle(
+    endpoint: Endpoint,
+    within_s: float,
+    is_hurried: Callable[[], bool],
+    progress: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Wait until a server has no request, before it is asked to end: its own drain loses new ones.
+
+    For no longer than that, nor where nothing moves in it, where it does not say, or once it is to end now.
+    """
+    still = Stillness(lambda: health.reading(endpoint), clock)
+    idle.wait(
+        lambda: requests_of(endpoint),
+        within_s,
+        lambda: is_hurried() or still.has_come(),
+        lambda text: progress(f"stop: {text}"),
+        sleep,
+        clock,
+    )
+
+
+def requests_of(endpoint: Endpoint) -> float | None:
+    """How many requests it has, infinitely many where its answer is late; None where it does not say."""
+    try:
+        said = client.metrics(endpoint)
+    except client.TooLate:
+        return math.inf
+    except (AuthError, DocumentError, EndpointError):
+        return None
+    counts = [said[gauge] for gauge in idle.GAUGES if gauge in said]
+    return sum(counts) if counts else None
 
 
 def kill(folder: Path) -> None:

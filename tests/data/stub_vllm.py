@@ -22,7 +22,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/v1/models":
             self.answer(200, json.dumps({"data": [{"id": "another" if HOW == "other-name" else NAME}]}))
         else:
-            self.answer(200, "vllm:prompt_tokens_total{} 1.0\n")
+            running = "vllm:num_requests_running{} 1.0\n" if HOW == "busy" else ""
+            self.answer(200, f"{running}vllm:prompt_tokens_total{{}} 1.0\n")
 
     def do_POST(self) -> None:
         global asked

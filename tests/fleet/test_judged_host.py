@@ -147,3 +147,20 @@ def test_a_server_is_ended_started_anew_and_at_last_given_up(judged: Any, wait: 
     machine.ssh(f"{host.forget_ends('judged')}; systemctl start --no-block {UNIT}")
     wait(lambda: ready(machine) == 5, lambda: seen(machine))
     assert machine.ssh(f"cat {ROOT}/phase") == "prepared\n"
+
+    # What ends it waits for its requests, as its own user and through its lock; whoever is in a hurry says so.
+    misbehave(machine, "busy")
+    machine.ssh(f"systemctl restart {UNIT}")
+    wait(lambda: ready(machine) == 6, lambda: seen(machine))
+    machine.ssh(f"systemctl stop --no-block {UNIT}")
+    waits = "corral: 1 request runs or waits; waiting up to 60 s until there are none"
+    wait(lambda: waits in journal(machine), lambda: seen(machine))
+    assert machine.ssh(f"systemctl show --value -p SubState {UNIT}") == "stop\n"
+    machine.ssh(f"touch {ROOT}/now")
+    wait(lambda: "corral: not waiting for requests" in journal(machine), lambda: seen(machine))
+    wait(lambda: machine.ssh(f"systemctl is-active {UNIT} || true") == "inactive\n", lambda: seen(machine))
+
+
+def journal(machine: Any) -> str:
+    """What the server's unit has said."""
+    return str(machine.ssh(f"journalctl --no-pager --output=cat --unit={UNIT}"))

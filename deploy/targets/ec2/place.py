@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from deploy.targets import adapters, host_weights
+from deploy.targets import adapters, host_weights, hurry
 from deploy.targets.abilities import VerifiedFolder
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ec2 import (
@@ -34,10 +34,10 @@ from infra.aws.boto import default_region
 from infra.aws.order import Order, utc
 from infra.aws.renting import told
 from infra.aws.teardown import enabled_regions
-from infra.errors import CloudError, Interrupted, UsageError
+from infra.errors import CloudError, CorralError, Interrupted, UsageError
 from infra.rented import Rented
 from infra.say import progress
-from serving.vllm import chat_template
+from serving.vllm import chat_template, stopping
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.events import Event
@@ -222,6 +222,10 @@ def stop(deployment: Deployment) -> None:
     name = deployment.name
     with documents.alone(name, without=lambda why: progress(f"stop: going on without a lock: {why}")):
         aws, order = documents.aws_for(name), documents.order_of(deployment)
+        machines = power.there(aws, order)
+        power.refuse_unstoppable(order, machines)
+        if any(machine.state in power.UP for machine in machines):
+            wait_until_idle(deployment)
         try:
             power.stop(aws, order)
         except KeyboardInterrupt:
@@ -230,6 +234,17 @@ def stop(deployment: Deployment) -> None:
                 f"See how it is: corral status {name}; again: corral stop {name}",
             ) from None
         session.close_tunnel(folder(name) / "tunnel.json")
+
+
+def wait_until_idle(deployment: Deployment) -> None:
+    """Wait until its server has no request, for as long as its drain may take; a server that cannot be asked ends."""
+    try:
+        at = endpoint(deployment)
+    except CorralError as error:
+        progress(f"stop: not waiting for requests: {error.message}")
+        return
+    within_s = deployment.plan.serve.shutdown_timeout
+    stopping.until_idle(at, within_s, lambda: hurry.is_hurried(deployment.name), progress)
 
 
 def down(deployment: Deployment) -> Teardown:

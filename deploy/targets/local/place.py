@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.targets import hub_weights
+from deploy.targets import hub_weights, hurry
 from deploy.targets import preflight as rules
 from deploy.targets.checkup import checkups, tried
 from deploy.targets.deployment import Deployment, folder, home
@@ -50,7 +50,7 @@ from serving.vllm.serve_options import ServeOptions, argv, environment
 # What the server that runs has of this machine, and gives back before another is started.
 TAKEN_BY_THE_SERVER = ("memory", "port")
 # A unit's own limit is shorter (deploy/targets/local/user_unit.py), but for a drain of an hour.
-UNIT_STOPS_WITHIN_S = 3700.0
+UNIT_STOPS_WITHIN_S = 7400.0
 # What a server writes: its log and its compile cache.
 DISK_GIB = 1.0
 
@@ -336,6 +336,10 @@ def end(place: Path) -> None:
     starting.note_unseen_end(place)
     running = server.load_or_remove(place)
     is_ready = running is not None and health.is_listening(running.endpoint)
+    if running and is_ready:
+        stopping.until_idle(
+            running.endpoint, running.shutdown_timeout_s, lambda: hurry.is_hurried(place.name), progress
+        )
     stopping.stop(
         place,
         is_ready=is_ready,

@@ -81,8 +81,8 @@ def quoted(setting: str) -> str:
 
 
 def stop_s(deployment: Deployment) -> float:
-    """How long its end may take."""
-    return deployment.plan.serve.shutdown_timeout + AFTER_DRAIN_S
+    """How long its end may take: until it has no request, its own drain, and then some."""
+    return 2 * deployment.plan.serve.shutdown_timeout + AFTER_DRAIN_S
 
 
 def require_units(deployment: Deployment) -> None:

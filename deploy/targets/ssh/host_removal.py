@@ -1,11 +1,14 @@
 """A deployment taken away from its hosts, and the proof that nothing of it is left."""
 
+from contextlib import suppress
+
 from deploy.targets import hub_weights
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Teardown
 from deploy.targets.ssh import host_unit, operators, tunnels
-from deploy.targets.ssh.fleet import on_each
+from deploy.targets.ssh.fleet import connected, on_each
 from deploy.targets.ssh.host_setup import removal_script
+from infra.errors import CorralError
 from infra.say import warn
 from infra.ssh import Host
 
@@ -22,6 +25,8 @@ def down(deployment: Deployment) -> Teardown:
 
     Raises UsageError where no host has ours, but another operator's; where one of several does, that is left alone.
     """
+    with suppress(CorralError):  # the removal says what is amiss
+        stop_first(deployment)
     said = left_alone(deployment, on_each(deployment, lambda host: remove(deployment, host)))
     left = [[line.removeprefix("left ") for line in lines if line.startswith("left ")] for lines in said]
     files = tunnels.forget(deployment)
@@ -36,6 +41,14 @@ def down(deployment: Deployment) -> Teardown:
         if line.startswith("kept ")
     ]
     return Teardown(name=deployment.name, counts=counts, left=(*named, *files), kept=tuple(kept))
+
+
+def stop_first(deployment: Deployment) -> None:
+    """Of one engine over several hosts end the server that answers before what works for it, where it is ours."""
+    if deployment.plan.machine.hosts > 1:
+        host = connected(deployment.hosts[0])
+        operators.refuse_others(deployment, host)
+        host_unit.stop(deployment, host)
 
 
 def left_alone(deployment: Deployment, said: list[Removed]) -> list[list[str]]:

@@ -342,8 +342,21 @@ def should_have_served(deployment: Deployment) -> Expected:
 def stop(deployment: Deployment) -> None:
     """Stop the servers and keep them from starting at boot; engine and weights stay."""
     refuse_others(deployment)
+    if deployment.plan.machine.hosts > 1:  # the one that answers before those that work for it
+        host_unit.stop(deployment, connected(deployment.hosts[0]))
     on_each(deployment, lambda host: host_unit.stop(deployment, host))
     tunnels.close(deployment)
+
+
+@contextmanager
+def hurried(deployment: Deployment) -> Iterator[None]:
+    """Have every host's end wait for no request while this lasts."""
+    refuse_others(deployment)
+    on_each(deployment, lambda host: host_unit.hurry(deployment, host, "touch"))
+    try:
+        yield
+    finally:
+        on_each(deployment, lambda host: host_unit.hurry(deployment, host, "rm -f"))
 
 
 def without_document(name: str) -> str:
