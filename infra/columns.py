@@ -7,6 +7,7 @@ pipe gets the same whatever the terminal.
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 from infra import terminal
 from infra.printable import sentence
@@ -83,9 +84,11 @@ def line_of(cells: Sequence[str], widths: Sequence[int], indent: str) -> str:
     return (indent + GAP.join(padded)).rstrip()
 
 
-def on_a_line(text: str, lead: int) -> str:
-    """What is said on stderr behind a label of so many letters: below itself on a terminal, else on one line."""
-    room = terminal.width(sys.stderr)
+def on_a_line(text: str, lead: int, stream: TextIO | None = None) -> str:
+    """What is said behind a label of so many letters, on stderr if no other stream is named: below itself on a
+    terminal, else on one line.
+    """
+    room = terminal.width(stream or sys.stderr)
     text = sentence(text)
     if room is None:
         return text

@@ -1,10 +1,13 @@
 """Whether an answer was held back on the way: by hand, and behind a real nginx."""
 
+import math
+import random
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +23,7 @@ from serving.probe.metrics import report
 from serving.probe.run import run
 from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFacts
 from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.spoiled import where_to_look
 
 Fake = Callable[..., str]
 Need = Callable[[str, str], NoReturn]
@@ -108,9 +112,7 @@ RUN = Run(
     started_at="2026-01-01T00:00:00+00:00",
 )
 VERDICT = (
-    "buffered on the way: {} answers came in one or few bursts, so TTFT, TPOT and ITL are not the server's. Look at"
-    " what stands between: nginx (proxy_buffering off, or the header X-Accel-Buffering: no), a gateway or load balancer"
-    " that collects or compresses answers"
+    "buffered on the way: {} answers came in one or few bursts, so TTFT, TPOT and ITL are not the server's"
 )
 
 
@@ -139,6 +141,143 @@ def test_what_is_buffered_is_not_the_probes_fault() -> None:
     ):
         (told,) = report(RUN, [result, Ending(9_000_000, [busy])]).invalid_because
         assert told.startswith(reason)
+
+
+def test_where_all_answers_are_short_the_verdict_is_kept() -> None:
+    """Three tokens at once, long after the request: the first is of the prompt's step, the others took one more."""
+    busy = ClientSide(kernel_stamps=True, events=36, uncertain=24, late_uncertain=3, wall_s=9, cpu_s=1)
+    at_once, in_turn = answer(90, [0.0, 0.0]), answer(50, [20.0, 20.0])
+    for results, reason in (
+        ([at_once] * 12, VERDICT.format("12 of 12")),
+        (
+            [at_once] * 10 + [in_turn] * 2,
+            "client-limited: 8% of the chunks were read late, together with later ones",
+        ),
+        ([answer(90, [])] * 12, "client-limited: 8% of the chunks were read late, together with later ones"),
+        (
+            [answer(5, [0.0, 0.0])] * 12,
+            "client-limited: 8% of the chunks were read late, together with later ones",
+        ),
+    ):
+        assert report(RUN, [*results, Ending(9_000_000, [busy])]).invalid_because == (reason,)
+
+
+# On a clock of the way's own
+
+
+def engine(tokens: int, every_ms: float, rng: random.Random) -> list[float]:
+    """When an engine sends its tokens, from the request on."""
+    return [50 + every_ms * at + rng.uniform(-1, 1) for at in range(tokens)]
+
+
+def collected(moments_ms: list[float], clock_ms: float, phase_ms: float = 0.0) -> Result:
+    """What comes through a gateway that passes on, so often, all whole events; and the rest where the answer ends."""
+    came = [
+        min(phase_ms + clock_ms * math.ceil((at - phase_ms) / clock_ms), moments_ms[-1]) for at in moments_ms
+    ]
+    return answer(came[0], [later - each for each, later in pairwise(came)])
+
+
+def stepping(held: list[int], every_ms: float) -> Result:
+    """What an engine sends that makes so many tokens in each step, each as an event."""
+    gaps = [gap for many in held for gap in [every_ms, *[0.02] * (many - 1)]]
+    return answer(50, gaps)
+
+
+def guesses(count: int, most: int, rate: float, rng: random.Random) -> list[int]:
+    """The tokens of so many steps of speculation: one more for each guess in a row that was right."""
+    held = []
+    for _ in range(count):
+        right = 0
+        while right < most and rng.random() < rate:
+            right += 1
+        held.append(1 + right)
+    return held
+
+
+def verdicts(results: list[Result], counters: dict[str, float] | None = None) -> tuple[bool, bool]:
+    """Whether a run of them is called buffered, and whether it is told of the doubt."""
+    made = report(RUN, [*results, Ending(9_000_000, [], counters=counters or {})])
+    return "buffered" in made.spoiled_by, any("tokens come in bursts" in text for text in made.warnings)
+
+
+@pytest.mark.parametrize("tokens", [60, 200])
+@pytest.mark.parametrize("every_ms", [11.0, 20.6, 30.0])
+@pytest.mark.parametrize("clock_ms", [110.0, 250.0, 262.0])
+def test_a_gateway_that_flushes_by_the_clock_is_found(clock_ms: float, every_ms: float, tokens: int) -> None:
+    """Where each answer begins one, all may come alike; then there is a doubt at least."""
+    rng = random.Random(7)
+    free = [rng.uniform(0, clock_ms) for _ in range(40)]
+    assert verdicts([collected(engine(tokens, every_ms, rng), clock_ms, each) for each in free]) == (
+        True,
+        False,
+    )
+    own = [collected(engine(tokens, every_ms, rng), clock_ms, 50.0) for _ in range(40)]
+    assert any(verdicts(own))
+
+
+def test_how_it_is_said_and_where_to_look() -> None:
+    rng = random.Random(7)
+    results = [collected(engine(200, 20.0, rng), 250.0, rng.uniform(0, 250)) for _ in range(40)]
+    told = report(RUN, [*results, Ending(9_000_000, [], counters={"itl_sum_s": 160.0, "itl_count": 8000.0})])
+    assert told.invalid_because == (
+        "buffered on the way: 40 of 40 answers came in bursts, 12.5 events every 250 ms (the engine's own ITL: 20.0"
+        " ms), so TTFT, TPOT and ITL are not the server's",
+    )
+    assert told.buffered_fraction == 1.0
+    assert where_to_look(told.spoiled_by) == (
+        "Look at what stands between: nginx (proxy_buffering off, or the header X-Accel-Buffering: no), a gateway's"
+        " flush interval or compression. Probing the server itself shows what it costs."
+    )
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 1.0])
+@pytest.mark.parametrize("most", [2, 3, 4, 7, 15])
+def test_speculation_whose_tokens_come_as_events_is_no_gateway(most: int, rate: float) -> None:
+    rng = random.Random(f"{most} {rate}")
+    results = [stepping(guesses(30, most, rate, rng), 40.0) for _ in range(40)]
+    assert verdicts(results)[0] is False
+
+
+@pytest.mark.parametrize("steps", [2, 8, 16])
+def test_several_steps_at_a_time_leave_a_doubt_that_the_engines_own_gap_ends(steps: int) -> None:
+    results = [stepping([steps] * 10, 20.0 * steps)] * 10
+    assert verdicts(results) == (False, True)
+    assert verdicts(results, {"itl_sum_s": 0.02 * steps * 100, "itl_count": 100.0}) == (False, False)
+    assert verdicts(results, {"itl_sum_s": 2.0, "itl_count": 100.0}) == (True, False)
+
+
+def test_where_each_token_comes_by_itself_nothing_is_said() -> None:
+    rng = random.Random(7)
+    for every_ms in (0.2, 3.0, 20.0, 250.0):
+        moments = engine(64, every_ms, rng) if every_ms > 2 else [50 + every_ms * at for at in range(64)]
+        assert verdicts([answer(moments[0], [b - a for a, b in pairwise(moments)])] * 20) == (False, False)
+
+
+def test_bursts_that_the_probes_own_pauses_may_have_made_are_none() -> None:
+    rng = random.Random(7)
+    results = [collected(engine(200, 20.6, rng), 250.0, 50.0) for _ in range(40)]
+    for each in results:
+        each.unwatched_us = 200 * MS
+    assert verdicts(results) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "counters", "told"),
+    [
+        (25, {}, True),
+        (8, {}, False),
+        (8, {"itl_sum_s": 2.0, "itl_count": 100.0}, True),
+        (8, {"itl_sum_s": 16.0, "itl_count": 100.0}, False),
+        (1, {"itl_sum_s": 2.0, "itl_count": 100.0}, False),
+    ],
+)
+def test_chunks_of_many_tokens_are_told(tokens: int, counters: dict[str, float], told: bool) -> None:
+    """A gateway that makes one event of many, or vLLM's --stream-interval: the figures stand."""
+    result = answer(200, [160.0] * 9, output_tokens=10 * tokens, chunk_tokens=[tokens] * 10)
+    made = report(RUN, [*[result] * 20, Ending(9_000_000, [], counters=counters)])
+    assert (made.valid, any("the server collects them" in text for text in made.warnings)) == (True, told)
+    assert any(text.startswith(f"chunks hold {tokens}.0 tokens") for text in made.notes) == (tokens > 1)
 
 
 # A real nginx

@@ -10,7 +10,7 @@ from probing import a_report
 
 from deploy.cli.main import run as corral
 from infra.errors import UsageError
-from serving.probe.diff import Change, Difference, diff_text, difference, figures_of, unlike
+from serving.probe.diff import Change, Difference, NotCompared, diff_text, difference, figures_of, unlike
 from serving.probe.lengths import Lengths
 from serving.probe.report import Steady
 from serving.probe.results import Writer
@@ -62,9 +62,12 @@ def test_one_run_against_one_tells_the_noise_within_them_and_says_no_more(tmp_pa
         "of one run nobody knows how far another would lie from it: corral probe A B --repeat 5 takes several",
     )
     said = diff_text(apart)
-    assert "(more than the noise within these runs, p " in said
+    assert "; more than the noise within these runs, p " in said
     assert "real" not in said
     assert "different" not in said
+
+
+OF_200 = ("mean", "p50", "p90")
 
 
 def test_groups_are_held_against_what_lies_between_their_runs(tmp_path: Path) -> None:
@@ -78,12 +81,12 @@ def test_groups_are_held_against_what_lies_between_their_runs(tmp_path: Path) ->
     assert (found.basis, found.different, found.warnings) == ("between runs", (), ())
     assert (found.a, found.b) == (tuple(map(str, a)), tuple(map(str, b)))
     assert names(found.within_noise) == {
-        "output_tokens_per_s", "ttft_s.p50", "ttft_s.p90", "tpot_s.p50", "tpot_s.p90", "e2e_s.p50", "e2e_s.p90",
+        "output_tokens_per_s", *(f"{name}_s.{of}" for name in ("ttft", "tpot", "e2e", "itl") for of in OF_200),
     }  # fmt: skip
     far = [written(tmp_path / f"far-{at}", 300_000 + 9_000 * at, 2 * at + 1) for at in range(3)]
     assert names(difference(a, far).different) >= {"ttft_s.p50", "ttft_s.p90"}
-    assert "(different, p " in diff_text(difference(a, far))
-    assert "(not told apart, p " in diff_text(found)
+    assert "; different, p " in diff_text(difference(a, far))
+    assert "; not told apart, p " in diff_text(found)
 
 
 def test_groups_one_after_the_other_are_warned_of_and_so_is_what_was_asked_otherwise(tmp_path: Path) -> None:
@@ -115,14 +118,59 @@ def test_runs_too_short_to_compare_say_so(tmp_path: Path) -> None:
     a, b = (written(tmp_path / name, 1000, 0, requests=1) for name in ("a", "b"))
     found = difference([a], [b])
     assert (found.different, found.within_noise) == ((), ())
-    assert "nothing can be compared: too few requests" in diff_text(found)
+    assert {(each.figure, each.why) for each in found.not_compared if "itl" not in each.figure} == {
+        ("output_tokens_per_s", "a run is too short for it: a steady part of a second, 20 requests"),
+        *((f"{name}_s.{of}", f"too few requests: 1, and it takes {wanted}")
+          for name in ("ttft", "tpot", "e2e")
+          for of, wanted in (("mean", "20"), ("p50", "40"), ("p90", "200"), ("p99", "2,000"))),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("requests", "others"), [(40, 24), (24, 24), (19, 200)])
+def test_every_figure_of_both_runs_has_its_row(tmp_path: Path, requests: int, others: int) -> None:
+    """Fivefold the time to the first token, of few requests: compared by its mean, or the row says why not."""
+    a = written(tmp_path / "a", 50_000, 0, requests=requests)
+    b = written(tmp_path / "b", 255_000, 0, requests=others)
+    found = difference([a], [b])
+    compared = {each.figure for each in (*found.different, *found.within_noise)}
+    assert compared.isdisjoint(each.figure for each in found.not_compared)
+    assert compared | {each.figure for each in found.not_compared} == {
+        "output_tokens_per_s", *(f"{name}_s.{of}" for name in ("ttft", "tpot", "e2e", "itl") for of in OF_ALL),
+    }  # fmt: skip
+    assert ("ttft_s.mean" in names(found.different)) == (requests >= 20)
+    left_out = {each.figure: each for each in found.not_compared}["ttft_s.p50"]
+    assert (left_out.a, left_out.b) == pytest.approx((0.0525, 0.2575), rel=0.05)
+    assert left_out.why == f"too few requests: {min(requests, others)}, and it takes 40"
+    few = [written(tmp_path / f"few-{at}", 50_000, at, requests=8) for at in range(4)]
+    groups = difference(few[:2], few[2:])
+    assert {each.figure: each.why for each in groups.not_compared}["ttft_s.p50"] == (
+        "too few requests: 8, and it takes 10"
+    )
+    assert "ttft_s.mean" in names(groups.within_noise)
+
+
+OF_ALL = ("mean", "p50", "p90", "p99")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_line_is_wider_than_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr("infra.terminal.width", lambda stream: columns)
+    a, b = (written(tmp_path / name, 50_000, 0, requests=40) for name in "ab")
+    made = difference([a], [b]).model_copy(
+        update={"a": ("a",), "b": ("b",), "warnings": ("take care " * 20,)}
+    )
+    lines = diff_text(made).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert sum("not compared" in line for line in lines) == len(made.not_compared)
 
 
 def test_a_runs_figures_are_those_that_more_than_a_few_values_stand_for() -> None:
-    """Of 499 requests not the p99, of 49 not the p90, of 9 no percentile."""
+    """Of 499 requests not the p99, of 49 not the p90, of 9 no percentile, but the mean."""
     found = {count: names_of(count) for count in (500, 499, 50, 49, 10, 9)}
-    assert [len(each) for each in found.values()] == [7, 5, 5, 3, 3, 1]
-    assert found[49] == ["output_tokens_per_s", "ttft_s.p50", "tpot_s.p50"]
+    assert [len(each) for each in found.values()] == [9, 7, 7, 5, 5, 3]
+    assert found[49] == ["output_tokens_per_s", "ttft_s.mean", "ttft_s.p50", "tpot_s.mean", "tpot_s.p50"]
     steady = Steady(
         rule="", start_s=0, end_s=1, output_tokens_per_s=120.0, total_tokens_per_s=0, request_per_s=0
     )
@@ -139,17 +187,18 @@ def test_two_groups_in_a_table() -> None:
     made = Difference(
         a=("one",), b=("two", "three"), basis="between runs", rule="a rule", unlike=("seed: 1 and 2",),
         warnings=("take care",), different=(far,), within_noise=(near,),
+        not_compared=(NotCompared(figure="itl_s.p50", a=0.02, b=0.0, why="few"),),
     )  # fmt: skip
     assert diff_text(made).splitlines() == [
-        "A one",
-        "B 2 runs: two three",
-        "                                 A           B    change  could show   95 % of the difference",
-        "ttft ms p50                 100.00      150.00    +50.0%        5.1%   +40.00 to +60.00 (different, p 0.0012)",
-        "output_tokens_per_s           0.00        5.00         -           -   -1.00 to +11.00"
-        " (not told apart, p 0.41)",
-        "unlike       seed: 1 and 2",
-        "warning      take care",
-        "by a rule",
+        "A        one",
+        "B        2 runs: two three",
+        "                           A            B    change  could show  B - A, 95 %; verdict",
+        "TTFT ms p50           100.00       150.00    +50.0%        5.1%  +40.00 to +60.00; different, p 0.0012",
+        "output tokens/s         0.00         5.00         -           -  -1.00 to +11.00; not told apart, p 0.41",
+        "ITL ms p50             20.00         0.00   -100.0%           -  not compared: few",
+        "unlike   seed: 1 and 2",
+        "warning  take care",
+        "by       a rule",
     ]
 
 

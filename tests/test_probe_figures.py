@@ -162,6 +162,7 @@ WHOLE = {
     "unfinished": 1,
     "results_lost": False,
     "invalid_because": ["client-limited: 10% of the chunks were read late, together with later ones"],
+    "spoiled_by": ["client"],
     "notes": ["a note", "the probe read by Python, for twice the CPU or more: no cc"],
 }  # fmt: skip
 
@@ -505,13 +506,14 @@ def test_when_the_probe_was_the_bottleneck(
     fields: dict[str, Any], ttft_p50_s: float, load: Load, reasons: tuple[str, ...]
 ) -> None:
     run = RUN.model_copy(update={"load": load})
-    assert reasons_to_reject(run, client(**fields), collect([]), ttft_p50_s) == reasons
+    told = tuple(("client", reason) for reason in reasons)
+    assert reasons_to_reject(run, client(**fields), collect([]), ttft_p50_s) == told
 
 
 def test_a_machine_without_sockets_is_no_judge() -> None:
     samples = collect([Result(0, 0, 0, 0, error="client_limit")])
     assert reasons_to_reject(RUN, client(), samples, 0.0) == (
-        "this machine has no more sockets or ports for it",
+        ("sockets", "this machine has no more sockets or ports for it"),
     )
 
 

@@ -32,7 +32,7 @@ def any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_endpoints_are_probed_in_turns(
     fake_llm: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    urls = [fake_llm(ttft_ms=1.0, itl_ms=1.0), fake_llm(ttft_ms=400.0, itl_ms=1.0)]
+    urls = [fake_llm(ttft_ms=1.0, itl_ms=10.0), fake_llm(ttft_ms=400.0, itl_ms=10.0)]
     load = "--repeat 3 --concurrency 8 --requests 12 --output-tokens 3 --input-tokens 16"
     words = [*urls, *load.split()]
     assert corral(["probe", *words, "--output", str(tmp_path / "out"), "--json"]) == 0
@@ -99,10 +99,12 @@ def test_each_run_has_prompts_and_arrivals_of_its_own(
     assert (spread.low, spread.high) == pytest.approx((100 - 24.84, 100 + 24.84), abs=0.01)
     assert repeats_text(found, Path("out")).splitlines() == [
         "a: m at http://a, 3 runs",
-        "                              mean  run to run   95 % of the mean",
-        "output_tokens_per_s         100.00       10.0%   75.16 to 124.84",
-        "ttft ms p50                 100.00        0.0%   100.00 to 100.00",
-        "tpot ms p50                  10.00        0.0%   10.00 to 10.00",
+        "                        mean  run to run  95 % of the mean",
+        "output tokens/s       100.00       10.0%  75.16 to 124.84",
+        "TTFT ms mean            0.00           -  0.00 to 0.00",
+        "TTFT ms p50           100.00        0.0%  100.00 to 100.00",
+        "TPOT ms mean            0.00           -  0.00 to 0.00",
+        "TPOT ms p50            10.00        0.0%  10.00 to 10.00",
         "",
         "each run and repeats.json in out",
     ]

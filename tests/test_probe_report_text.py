@@ -74,9 +74,10 @@ TTFT sent         90.00     180.00     270.00     360.00     450.00     540.00
 E2E sent       1,400.00   2,800.00   4,200.00   5,600.00   7,000.00   8,400.00
 goodput      4.50 requests/s, 90.5% met TTFT <= 500 ms, worst ITL <= 1,250 ms
 clock        kernel stamps; read 0.020 ms (p99 0.150) after arrival: this does not enter the figures; \
-1.23% of stamps uncertain
+1.23% of the chunks shared a read with a later one
 probe        12.3% of a core, 2.3 us a chunk (read by C); sends late by p99 0.34 ms
 INVALID      one reason
+             Run it on a free machine, or with --processes.
 warning      one warning
 error        http_500: boom
 note         one note
@@ -107,8 +108,8 @@ def test_a_bare_report_in_words() -> None:
         "output       1,746.2 tokens/s (298,500 tokens, best second 2,100)",
         "in and out   3,293.3 tokens/s, 4.97 requests/s",
         "ms                 mean        p50        p90        p95        p99        max",
-        "clock        user stamps; read 0.000 ms (p99 0.000) after arrival: the figures include it; 0.00% of stamps"
-        " uncertain",
+        "clock        user stamps; read 0.000 ms (p99 0.000) after arrival: the figures include it; 0.00% of the"
+        " chunks shared a read with a later one",
         "probe        50.0% of a core, 0.0 us a chunk (read by Python); sends late by p99 0.00 ms",
         "",
         "raw results and report in out",

@@ -253,7 +253,9 @@ def swept(measured: "Sweep", folder: Path) -> int:
     """Keep a sweep that is already printed, so that a full disk cannot lose it; its exit code."""
     from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
     from infra.say import Told, fail
+    from serving.probe.spoiled import where_to_look
     from serving.probe.sweep import keep
+    from serving.probe.sweep_report import SPOILED
 
     error: CorralError | None = None
     try:
@@ -265,9 +267,14 @@ def swept(measured: "Sweep", folder: Path) -> int:
     elif measured.answer == "ended_early":
         why = f"The sweep ended early; the steps until then are kept: {measured.reason}"
         error = EndpointError(why, "Look at the server's log.")
-    elif measured.answer == "limited_by_client":
-        why = f"The sweep found the probe's own limit, not the server's: {measured.reason}."
-        error = ProbeInvalid(why, "Run it on a free machine, or with --processes.")
+    elif measured.answer in SPOILED.values():
+        found = {
+            "buffered_on_the_way": "what stands between, not the server",
+            "tokens_do_not_add_up": "tokens that do not add up, not the server's limit",
+        }.get(measured.answer, "the probe's own limit, not the server's")
+        causes = [each.spoiled_by for each in measured.points if each.verdict == measured.answer]
+        why = f"The sweep found {found}: {measured.reason}."
+        error = ProbeInvalid(why, where_to_look(causes[0] if causes else ()))
     elif measured.answer == "refused_beyond" and measured.best is None:
         why = f"No load tried is served: {measured.reason}."
         error = EndpointError(why, "Look at the server's log.")
@@ -290,6 +297,7 @@ def judged(report: "ProbeReport", max_failed: float) -> int:
     """The exit code of a run whose report is already printed; what is wrong with it goes to stderr."""
     from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
     from infra.say import Told, fail
+    from serving.probe.spoiled import where_to_look
 
     error: CorralError | None = None
     if report.interrupted and not report.results_lost:
@@ -305,7 +313,7 @@ def judged(report: "ProbeReport", max_failed: float) -> int:
         error = EndpointError(why, "The report says how they failed.")
     elif not report.valid:
         why = report.invalid_because[0]
-        error = ProbeInvalid(f"This result must not be used: {why}.", "Run it on a free machine.")
+        error = ProbeInvalid(f"This result must not be used: {why}.", where_to_look(report.spoiled_by))
     return Told(fail(error, as_json=False)) if error else 0
 
 
@@ -313,6 +321,7 @@ def all_judged(made: "Repeats", path: Path, max_failed: float) -> int:
     """Keep runs that are already printed, so that a full disk cannot lose them; their exit code."""
     from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
     from infra.say import Told, fail
+    from serving.probe.spoiled import where_to_look
 
     failing = next((each for each in made.runs if each.failed > max_failed * each.sent), None)
     spoiled = next((each for each in made.runs if not each.valid), None)
@@ -331,5 +340,5 @@ def all_judged(made: "Repeats", path: Path, max_failed: float) -> int:
         error = EndpointError(f"{why} them (--max-failed).", "Its report says how they failed.")
     elif spoiled is not None:
         why = f"A run must not be used, {spoiled.folder}: {spoiled.invalid_because[0]}."
-        error = ProbeInvalid(why, "Run it on a free machine.")
+        error = ProbeInvalid(why, where_to_look(spoiled.spoiled_by))
     return Told(fail(error, as_json=False)) if error else 0

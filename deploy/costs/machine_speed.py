@@ -9,6 +9,7 @@ from infra.argument import pasted
 from infra.errors import ProbeInvalid, UsageError
 from infra.money import LARGEST, SMALLEST, exact, rounded
 from serving.probe.report import ProbeReport
+from serving.probe.spoiled import where_to_look
 from serving.sizing.plan import Plan
 
 CI_KEY = "steady.output_tokens_per_s"
@@ -45,7 +46,7 @@ def of_server(plan: Plan, measured: Measured | None, allow_invalid: bool, promis
         why = "; ".join(probe.invalid_because) or "it says no more"
         raise ProbeInvalid(
             f"The probe says of itself that it must not be used: {why}.",
-            "Probe again on a free machine, or look at the figures all the same: --allow-invalid",
+            f"{where_to_look(probe.spoiled_by)} Or look at the figures all the same: --allow-invalid",
         )
     return of_probe(plan, measured, promised)
 

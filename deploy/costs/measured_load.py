@@ -16,7 +16,7 @@ from serving.probe.report import ProbeReport
 from serving.probe.report_text import limits_text
 from serving.probe.results import REPORT, RESULTS
 from serving.probe.spec import Slo
-from serving.probe.sweep_report import SWEEP, Answer, Point, Sweep, Verdict
+from serving.probe.sweep_report import SPOILED, SWEEP, Answer, Point, Sweep, Verdict
 
 SHOWN: dict[Answer, Shown] = {
     "saturated_at": "saturation",
@@ -73,7 +73,7 @@ def best_step(sweep: Sweep, folder: Path, promised: Promised, allow_invalid: boo
     if promised:  # another one than the sweep's
         usable.add("missed")
     if allow_invalid:
-        usable.add("limited_by_client")
+        usable.update(SPOILED.values())
     steps = [point for point in sweep.points if point.verdict in usable]
     if sweep.slo and not promised:
         steps = [point for point in steps if point.load == sweep.best]

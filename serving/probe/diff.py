@@ -1,17 +1,20 @@
 """Runs side by side, group against group: by how much each figure differs, and whether that is more than noise."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
+from infra.columns import on_a_line, table
 from infra.errors import UsageError
 from infra.record import Document, Record
-from serving.probe.metrics import Figures
+from serving.probe.metrics import FEWEST_FOR_MEAN, Figures
 from serving.probe.report import FEW, ProbeReport
 from serving.probe.results import read, results_path
 from serving.probe.run_records import Run
 from serving.probe.samples import collect
 from serving.probe.significance import ALPHA, Contrast, holm, welch
+from serving.probe.statistics import BEYOND
 
 Basis = Literal["within runs", "between runs"]
 
@@ -22,8 +25,7 @@ RULES: dict[Basis, str] = {
     ),
     "within runs": (
         "Welch's t-test between ten blocks of each run, p corrected for all figures looked at (Holm): it knows the"
-        " noise within these two runs, and nothing of what lies between runs; a percentile where 20 values of both"
-        " runs lie beyond it: p50 from 40 requests, p90 from 200, p99 from 2,000"
+        " noise within these two runs, and nothing of what lies between runs"
     ),
 }
 WORDS: dict[tuple[Basis, bool], str] = {
@@ -32,7 +34,9 @@ WORDS: dict[tuple[Basis, bool], str] = {
     ("within runs", True): "more than the noise within these runs",
     ("within runs", False): "noise within these runs",
 }
-LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
+LATENCIES = ("ttft_s", "tpot_s", "e2e_s", "itl_s")
+OF_REQUESTS = LATENCIES[:3]
+"""Those that have one value a request."""
 
 
 class Change(Record):
@@ -55,6 +59,15 @@ class Change(Record):
         return self.p <= ALPHA
 
 
+class NotCompared(Record):
+    """A figure that runs of both groups have, and why nothing is said of its difference."""
+
+    figure: str
+    a: float
+    b: float
+    why: str
+
+
 class Difference(Document):
     """What changed from group A to group B."""
 
@@ -73,6 +86,7 @@ class Difference(Document):
     warnings: tuple[str, ...]
     different: tuple[Change, ...]
     within_noise: tuple[Change, ...]
+    not_compared: tuple[NotCompared, ...] = ()
 
 
 class Read(NamedTuple):
@@ -105,7 +119,7 @@ def compared(a: Sequence[Read], b: Sequence[Read]) -> Difference:
     """The groups' difference, by the noise between their runs where there are several."""
     if len(a) == len(b) == 1:
         basis: Basis = "within runs"
-        blocks_a, blocks_b = a[0].figures.by_block(), b[0].figures.by_block()
+        blocks_a, blocks_b = a[0].figures.to_compare(), b[0].figures.to_compare()
         contrasts = {
             name: (blocks_a[name][0], blocks_b[name][0], by_blocks(blocks_a[name], blocks_b[name]))
             for name in blocks_a
@@ -124,11 +138,39 @@ def compared(a: Sequence[Read], b: Sequence[Read]) -> Difference:
         warnings=tuple(warnings(a, b)),
         different=tuple(each for each in changes if each.differs),
         within_noise=tuple(each for each in changes if not each.differs),
+        not_compared=tuple(left_out(a, b, contrasts, basis)),
     )
 
 
 Contrasts = dict[str, tuple[float, float, Contrast]]
 """By figure: the one of A, of B, and what is known of their difference."""
+
+
+def left_out(
+    a: Sequence[Read], b: Sequence[Read], contrasts: Contrasts, basis: Basis
+) -> Iterator[NotCompared]:
+    """The figures that every run has and no difference is said of; each is the mean of the runs."""
+    of_a, of_b = ([every_figure(each.report) for each in group] for group in (a, b))
+    for name in of_a[0]:
+        if name not in contrasts and all(name in each for each in (*of_a, *of_b)):
+            yield NotCompared(
+                figure=name,
+                a=sum(each[name] for each in of_a) / len(of_a),
+                b=sum(each[name] for each in of_b) / len(of_b),
+                why=why_not(name, min(each.report.succeeded for each in (*a, *b)), basis),
+            )
+
+
+def why_not(figure: str, fewest: int, basis: Basis) -> str:
+    """Why a figure of runs of at least so many requests is not compared."""
+    latency, _, of = figure.rpartition(".")
+    if not latency:
+        return "a run is too short for it: a steady part of a second, 20 requests"
+    if basis == "within runs" and latency not in OF_REQUESTS:
+        return "one answer's gaps hang together, so their noise is not known; TPOT is compared"
+    beyond = BEYOND if basis == "within runs" else FEW
+    wanted = FEWEST_FOR_MEAN if of == "mean" else beyond * 100 // (100 - int(of.removeprefix("p")))
+    return f"too few requests: {fewest:,}, and it takes {wanted:,}"
 
 
 def by_blocks(a: tuple[float, list[float]], b: tuple[float, list[float]]) -> Contrast:
@@ -172,14 +214,22 @@ def changed(figure: str, a: float, b: float, contrast: Contrast, p: float, least
 
 
 def figures_of(report: ProbeReport) -> dict[str, float]:
-    """What one run says: throughput, and each latency's percentiles beyond which a few of its values lie."""
+    """What one run says: throughput, and each latency's mean and percentiles beyond which a few requests lie."""
+    return {
+        name: value
+        for name, value in every_figure(report).items()
+        if ".p" not in name or report.succeeded * (100 - int(name.rpartition(".p")[2])) / 100 >= FEW
+    }
+
+
+def every_figure(report: ProbeReport) -> dict[str, float]:
+    """All that a run could be held against another by; throughput is the steady one, where there is one."""
     throughput = report.steady.output_tokens_per_s if report.steady else report.output_tokens_per_s
     figures = {"output_tokens_per_s": throughput}
     for name in LATENCIES:
         summary = getattr(report, name)
-        for percent in (50, 90, 99):
-            if summary is not None and report.succeeded * (100 - percent) / 100 >= FEW:
-                figures[f"{name}.p{percent}"] = getattr(summary, f"p{percent}")
+        if summary is not None:
+            figures |= {f"{name}.{of}": getattr(summary, of) for of in ("mean", "p50", "p90", "p99")}
     return figures
 
 
@@ -232,12 +282,20 @@ def unlike(a: Run, b: Run) -> tuple[str, ...]:
     return tuple(f"{name}: {left} and {right}" for name, left, right in pairs if left != right)
 
 
+def line(name: str, words: str) -> str:
+    """A name and what is said of it, no wider than the terminal."""
+    return f"{name:<8} {on_a_line(words, 9, sys.stdout)}"
+
+
 def diff_text(made: Difference) -> str:
-    """The comparison as a table."""
-    lines = [f"A {group_text(made.a)}", f"B {group_text(made.b)}", *table(made)]
-    lines += [f"unlike       {text}" for text in made.unlike]
-    lines += [f"warning      {text}" for text in made.warnings]
-    return "\n".join([*lines, f"by {made.rule}"])
+    """The comparison as a table, those figures first that differ."""
+    changes = (*made.different, *made.within_noise)
+    rows = [*(row(each, made.basis) for each in changes), *map(bare_row, made.not_compared)]
+    lines = [line(*group) for group in (("A", group_text(made.a)), ("B", group_text(made.b)))]
+    lines.append(table([HEAD, *rows], "") if rows else "nothing can be compared: no figure is of all runs")
+    lines += [line("unlike", text) for text in made.unlike]
+    lines += [line("warning", text) for text in made.warnings]
+    return "\n".join([*lines, line("by", made.rule)])
 
 
 def group_text(paths: tuple[str, ...]) -> str:
@@ -245,23 +303,35 @@ def group_text(paths: tuple[str, ...]) -> str:
     return paths[0] if len(paths) == 1 else f"{len(paths)} runs: {' '.join(paths)}"
 
 
-def table(made: Difference) -> list[str]:
-    """The figures' rows, those that differ first."""
-    changes = (*made.different, *made.within_noise)
-    if not changes:
-        return ["nothing can be compared: too few requests"]
-    head = f"{'':<22}{'A':>12}{'B':>12}{'change':>10}{'could show':>12}   95 % of the difference"
-    return [head, *(row(each, made.basis) for each in changes)]
+HEAD = ("", f"{'A':>11}", f"{'B':>11}", f"{'change':>8}", f"{'could show':>10}", "B - A, 95 %; verdict")
 
 
-def row(each: Change, basis: Basis) -> str:
+def row(each: Change, basis: Basis) -> tuple[str, ...]:
     """One figure."""
-    scale, name = (1e3, each.figure.replace("_s.", " ms ")) if "_s." in each.figure else (1.0, each.figure)
-    share = f"{each.b / each.a - 1:+.1%}" if each.a else "-"
+    scale = scale_of(each.figure)
     could = "-" if each.could_show is None else f"{each.could_show:.1%}"
     spread = f"{each.low * scale:+,.2f} to {each.high * scale:+,.2f}"
     word = WORDS[basis, each.differs]
-    return (
-        f"{name:<22}{each.a * scale:>12,.2f}{each.b * scale:>12,.2f}{share:>10}{could:>12}   {spread}"
-        f" ({word}, p {each.p:.2g})"
-    )
+    return (*cells(each.figure, each.a, each.b), f"{could:>10}", f"{spread}; {word}, p {each.p:.2g}")
+
+
+def bare_row(each: NotCompared) -> tuple[str, ...]:
+    """One that nothing is said of."""
+    return (*cells(each.figure, each.a, each.b), f"{'-':>10}", f"not compared: {each.why}")
+
+
+def cells(figure: str, a: float, b: float) -> tuple[str, ...]:
+    """What a figure is of both groups."""
+    scale, share = scale_of(figure), f"{b / a - 1:+.1%}" if a else "-"
+    return name_of(figure), f"{a * scale:>11,.2f}", f"{b * scale:>11,.2f}", f"{share:>8}"
+
+
+def scale_of(figure: str) -> float:
+    """What a figure is multiplied by in print: seconds are shown as milliseconds."""
+    return 1e3 if "_s." in figure else 1.0
+
+
+def name_of(figure: str) -> str:
+    """A figure's name in print."""
+    latency, dot, of = figure.partition("_s.")
+    return f"{latency.upper()} ms {of}" if dot else "output tokens/s"

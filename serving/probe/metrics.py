@@ -19,6 +19,7 @@ from serving.probe.samples import BIN_US, Samples, collect
 from serving.probe.server_side import gpus_of, server_side
 from serving.probe.spec import Slo
 from serving.probe.statistics import (
+    BLOCKS,
     Floats,
     interval,
     mser_start,
@@ -27,10 +28,12 @@ from serving.probe.statistics import (
     weighted_summary,
     wilson,
 )
-from serving.probe.validity import reasons_to_reject, warnings
+from serving.probe.validity import chunk_note, reasons_to_reject, warnings
 
 STEADY_SHARE = 0.95
 STEADY_BATCHES = 50
+FEWEST_FOR_MEAN = 2 * BLOCKS
+"""Requests, for the spread of their mean to be known."""
 STEADY_RULE = (
     "from when 95 % of the peak requests in flight are reached to when they are left (open loop: to the last "
     "sending), less the start that the MSER rule cuts off"
@@ -71,6 +74,7 @@ class Figures:
             run, client, samples, float(numpy.median(self.ttft)) if len(self.ttft) else 0.0
         )
         output, total = float(self.output.sum()), float(self.output.sum() + self.input.sum())
+        buffered, can_tell = samples.told
         return ProbeReport(
             url=run.target.base_url,
             model=run.model,
@@ -105,7 +109,7 @@ class Figures:
             stalls=self.stalls(),
             chunks=samples.chunks,
             empty_chunks=samples.empty_chunks,
-            buffered_fraction=samples.buffered / samples.can_tell if samples.can_tell else None,
+            buffered_fraction=buffered / can_tell if can_tell else None,
             cached_input_tokens=samples.cached_tokens,
             failed_output_chunks=samples.failed_chunks,
             short_outputs=samples.short_outputs,
@@ -119,8 +123,9 @@ class Figures:
             gpus=gpus_of(self.ending, output),
             interrupted=self.ending.interrupted,
             unfinished=self.ending.unfinished,
-            invalid_because=rejected,
-            notes=(*run.notes, *reader_notes(self.ending.clients)),
+            invalid_because=tuple(reason for _, reason in rejected),
+            spoiled_by=tuple(cause for cause, _ in rejected),
+            notes=(*run.notes, *reader_notes(self.ending.clients), *chunk_note(samples)),
         )
 
     def by_model(self) -> dict[str, OfModel]:
@@ -307,6 +312,19 @@ class Figures:
                 if parts:
                     figures[f"{name}.p{percent}"] = (float(numpy.percentile(values, percent)), parts)
         return figures
+
+    def to_compare(self) -> dict[str, tuple[float, list[float]]]:
+        """The same, and the means of latencies, where there are requests enough for ten blocks of two."""
+        order = numpy.argsort(self.began, kind="stable")
+        means = {
+            f"{name}.mean": (
+                float(values.mean()),
+                [float(block.mean()) for block in numpy.array_split(values[order], BLOCKS)],
+            )
+            for name, values in self.by_request().items()
+            if len(values) >= FEWEST_FOR_MEAN
+        }
+        return self.by_block() | means
 
     def by_request(self) -> dict[str, Floats]:
         """The latencies that have one value a request."""

@@ -41,6 +41,8 @@ COUNTERS = {
     "ttft_sum_s": "vllm:time_to_first_token_seconds_sum",
     "ttft_count": "vllm:time_to_first_token_seconds_count",
     "queue_sum_s": "vllm:request_queue_time_seconds_sum",
+    "itl_sum_s": "vllm:inter_token_latency_seconds_sum",
+    "itl_count": "vllm:inter_token_latency_seconds_count",
 }
 
 

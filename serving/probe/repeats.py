@@ -6,14 +6,16 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import ClassVar, Literal, NamedTuple
 
+from infra.columns import table
 from infra.errors import EndpointError, HostError, UsageError
 from infra.record import Document, Record
-from serving.probe.diff import Difference, compared, diff_text, figures_of, read_run
+from serving.probe.diff import Difference, compared, diff_text, figures_of, line, name_of, read_run, scale_of
 from serving.probe.report import ProbeReport
 from serving.probe.results import refuse_old
 from serving.probe.run import Say, run
 from serving.probe.significance import t_within, variance
 from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.spoiled import Cause
 from serving.probe.workers import Watch
 
 REPEATS = "repeats.json"
@@ -33,6 +35,8 @@ class RepeatedRun(Record):
     failed: int
     valid: bool
     invalid_because: tuple[str, ...]
+    spoiled_by: tuple[Cause, ...] = ()
+    """What kind each of those reasons is of."""
     figures: dict[str, float]
     """Throughput (steady, where it has a steady part) and percentiles of latencies, as `probe.json` has them."""
 
@@ -189,6 +193,7 @@ def run_record(folder: Path, turn: Turn, report: ProbeReport) -> RepeatedRun:
         failed=sum(report.errors.values()),
         valid=report.valid,
         invalid_because=report.invalid_because,
+        spoiled_by=report.spoiled_by,
         figures=figures_of(report),
     )
 
@@ -225,7 +230,7 @@ def repeats_text(made: Repeats, output: Path) -> str:
     parts = [endpoint_text(each) for each in made.endpoints]
     parts += [diff_text(each) for each in made.differences]
     parts += [
-        f"warning      {each.folder} must not be used: {each.invalid_because[0]}"
+        line("warning", f"{each.folder} must not be used: {each.invalid_because[0]}")
         for each in made.runs
         if each.invalid_because and not made.differences
     ]
@@ -235,18 +240,20 @@ def repeats_text(made: Repeats, output: Path) -> str:
 def endpoint_text(each: Repeated) -> str:
     """One endpoint's figures over its runs."""
     runs = f"{each.runs} runs" if each.runs > 1 else "1 run"
-    head = f"{'':<22}{'mean':>12}{'run to run':>12}   95 % of the mean"
-    rows = [figure_text(name, spread) for name, spread in each.figures.items()]
-    return "\n".join([f"{each.endpoint}: {each.model} at {each.url}, {runs}", head, *rows])
+    rows = [figure_row(name, spread) for name, spread in each.figures.items()]
+    return f"{each.endpoint}: {each.model} at {each.url}, {runs}\n{table([HEAD, *rows], '')}"
 
 
-def figure_text(name: str, each: Spread) -> str:
+HEAD = ("", f"{'mean':>11}", f"{'run to run':>10}", "95 % of the mean")
+
+
+def figure_row(name: str, each: Spread) -> tuple[str, ...]:
     """One figure."""
-    scale, said = (1e3, name.replace("_s.", " ms ")) if "_s." in name else (1.0, name)
+    scale = scale_of(name)
     deviation = "-" if each.deviation is None else f"{each.deviation:.1%}"
     between = (
         f"{each.low * scale:,.2f} to {each.high * scale:,.2f}"
         if each.low is not None and each.high is not None
         else "one run does not say"
     )
-    return f"{said:<22}{each.mean * scale:>12,.2f}{deviation:>12}   {between}"
+    return name_of(name), f"{each.mean * scale:>11,.2f}", f"{deviation:>10}", between

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from infra.record import Document, Line, Record
+from serving.probe.spoiled import Cause
 
 PERCENTILES = (50, 90, 95, 99)
 FEW = 5
@@ -198,4 +199,6 @@ class ProbeReport(Document):
     results_lost: bool = False
     """The disk did not take all results, so this report cannot be made again from them."""
     invalid_because: tuple[str, ...] = ()
+    spoiled_by: tuple[Cause, ...] = ()
+    """What kind each of those reasons is of."""
     notes: tuple[str, ...] = ()

@@ -1,13 +1,16 @@
-"""PURE: a report and a run's progress as a person reads them."""
+"""A report and a run's progress as a person reads them, no wider than the terminal."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from infra.columns import on_a_line
 from infra.errors import UsageError
 from serving.probe.lengths import parse
 from serving.probe.progress import Progress
 from serving.probe.report import FEW, PERCENTILES, Interval, ProbeReport, Summary
+from serving.probe.spoiled import where_to_look
 
 
 def progress_line(state: Progress) -> str:
@@ -36,7 +39,7 @@ NAME_WIDTH = 13
 def report_text(report: ProbeReport, folder: Path) -> str:
     """The report as a short table."""
     lines = [
-        what_was_done(report),
+        on_a_line(what_was_done(report), 0, sys.stdout),
         *map(row_line, (requests(report), *throughput(report))),
         *map(latency_line, latencies(report)),
         *map(
@@ -49,7 +52,7 @@ def report_text(report: ProbeReport, folder: Path) -> str:
 def row_line(row: Row) -> str:
     """A row in print."""
     name, words = row
-    return f"{name:<{NAME_WIDTH}}{words}"
+    return f"{name:<{NAME_WIDTH}}{on_a_line(words, NAME_WIDTH, sys.stdout)}"
 
 
 def latency_line(cells: list[str]) -> str:
@@ -62,7 +65,7 @@ def what_was_done(report: ProbeReport) -> str:
     """Of whom it was asked, and how."""
     load = report.load
     how = {
-        "concurrency": f"{load.get('concurrency')} at a time",
+        "concurrency": f"{at_a_time(load)} at a time",
         "burst": "all at once",
         "replay": "replayed from a trace",
     }.get(str(load["shape"]), f"{load.get('request_rate')}/s {load['shape']}")
@@ -73,6 +76,12 @@ def what_was_done(report: ProbeReport) -> str:
         else f"{load['input_tokens']} tokens in{counted(report)}, {load['output_tokens']} out"
     )
     return f"{report.model} at {report.url} ({load['api']}), {how}, {lengths}"
+
+
+def at_a_time(load: dict[str, Any]) -> int:
+    """Of a closed loop: no more than it has requests."""
+    slots = load.get("concurrency", 1)
+    return int(min(slots, load.get("requests") or slots))
 
 
 def counted(report: ProbeReport) -> str:
@@ -201,7 +210,8 @@ def clock(report: ProbeReport) -> list[Row]:
         (
             "clock",
             f"{client.stamps} stamps; read {client.p50_lag_s * 1e3:.3f} ms (p99 {client.p99_lag_s * 1e3:.3f})"
-            f" after arrival: {lag}; {client.uncertain_fraction:.2%} of stamps uncertain",
+            f" after arrival: {lag}; {client.uncertain_fraction:.2%} of the chunks shared"
+            " a read with a later one",
         ),
         (
             "probe",
@@ -232,8 +242,9 @@ def beside(report: ProbeReport) -> Iterator[Row]:
 
 
 def invalid(report: ProbeReport) -> list[Row]:
-    """Why the figures must not be used."""
-    return [("INVALID", reason) for reason in report.invalid_because]
+    """Why the figures must not be used, and where to look."""
+    reasons = [("INVALID", reason) for reason in report.invalid_because]
+    return [*reasons, ("", where_to_look(report.spoiled_by))] if reasons else []
 
 
 def remarks(report: ProbeReport) -> list[Row]:

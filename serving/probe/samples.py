@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy
 from numpy.typing import NDArray
 
-from serving.probe.buffering import can_tell, is_buffered
+from serving.probe.buffering import can_tell, is_buffered, is_short, short_came_at_once
+from serving.probe.bursts import Bursts
 from serving.probe.run_records import Ending, Result
 
 BIN_US = 10_000
@@ -17,6 +18,11 @@ PAGE = 4096
 """Bins that are held together: some 41 s."""
 SPLIT = 1.1
 """So many chunks a token are more than what a closing chunk or a parser's cut explains."""
+
+
+MOST, MOST_OF_SHORT = 0.5, 0.9
+"""Shares of the answers that make a run a buffered one."""
+FEWEST_SHORT = 8
 
 
 class Timeline:
@@ -84,6 +90,10 @@ class Samples:
     can_tell: int = 0
     """Answers long enough to tell whether they were buffered on the way, and those that were."""
     buffered: int = 0
+    short: int = 0
+    """The same of the shorter ones, which are looked at where no other is there."""
+    short_buffered: int = 0
+    bursts: Bursts = field(default_factory=Bursts)
     timeline_tokens: float = 0.0
     """Of all chunks together; the figures over time are made of these."""
     asked_lengths: int = 0
@@ -96,9 +106,39 @@ class Samples:
     ending: Ending | None = None
 
     @property
+    def engine_gap_s(self) -> float | None:
+        """The engine's own mean gap between the steps of an answer, by its counters; None where it tells of none."""
+        counters = self.ending.counters if self.ending else {}
+        count = counters.get("itl_count")
+        return counters.get("itl_sum_s", 0.0) / count if count else None
+
+    @property
+    def in_bursts(self) -> bool | None:
+        """Whether text came in bursts of events on a clock of the way's own, where most of it came so; None where
+        nothing tells that from several tokens a step.
+        """
+        if 2 * (self.buffered + self.bursts.answers - self.bursts.beside) < self.can_tell:
+            return False
+        return self.bursts.is_of_the_way(self.engine_gap_s)
+
+    @property
+    def told(self) -> tuple[int, int]:
+        """How many answers were buffered on the way, of how many that can tell."""
+        if not self.can_tell:
+            return (self.short_buffered, self.short) if self.short >= FEWEST_SHORT else (0, 0)
+        others = self.bursts.answers - self.bursts.beside
+        return self.buffered + (others if self.in_bursts else 0), self.can_tell
+
+    @property
     def is_buffered(self) -> bool:
-        """Whether most of what can tell was buffered on the way."""
-        return 0 < self.can_tell <= 2 * self.buffered
+        """Whether most of what can tell was buffered on the way; of short answers nine tenths of eight or more."""
+        buffered, of = self.told
+        return of > 0 and buffered >= (MOST if self.can_tell else MOST_OF_SHORT) * of
+
+    @property
+    def tokens_a_chunk(self) -> float:
+        """Of succeeded answers, on average."""
+        return sum(self.output_tokens) / self.chunks if self.chunks else 0.0
 
     @property
     def succeeded(self) -> int:
@@ -131,13 +171,13 @@ def add(samples: Samples, result: Result) -> None:
         samples.error_examples.setdefault(result.error, result.message or "")
         samples.failed_chunks += len(result.gaps_us)
         return
-    add_times(samples, result)
-    add_counts(samples, result)
-
-
-def add_times(samples: Samples, result: Result) -> None:
-    """Fold a succeeded request's times."""
     gaps = numpy.asarray(result.gaps_us, dtype=numpy.int64)
+    add_times(samples, result, gaps)
+    add_counts(samples, result, gaps)
+
+
+def add_times(samples: Samples, result: Result, gaps: NDArray[numpy.int64]) -> None:
+    """Fold a succeeded request's times."""
     at = result.sent_us + numpy.cumsum(gaps)
     tokens = chunk_tokens(result)
     samples.timeline_tokens += float(tokens.sum())
@@ -174,7 +214,7 @@ def add_gaps(samples: Samples, gaps_us: list[int]) -> None:
         samples.gaps.extend(gaps_us)
 
 
-def add_counts(samples: Samples, result: Result) -> None:
+def add_counts(samples: Samples, result: Result, gaps: NDArray[numpy.int64]) -> None:
     """Fold a succeeded request's counts."""
     chunks = len(result.gaps_us)
     samples.chunks += chunks
@@ -185,8 +225,13 @@ def add_counts(samples: Samples, result: Result) -> None:
     samples.without_usage += result.output_tokens is None and not result.disbelieved
     samples.disbelieved += result.disbelieved
     if can_tell(result, output):
+        is_held_back = is_buffered(result, output)
         samples.can_tell += 1
-        samples.buffered += is_buffered(result, output)
+        samples.buffered += is_held_back
+        samples.bursts.add(result, gaps, is_held_back)
+    elif is_short(result, output):
+        samples.short += 1
+        samples.short_buffered += short_came_at_once(result, output)
     samples.split_tokens += chunks > SPLIT * output + 1
     samples.short_outputs += output < result.output_asked
     samples.output_tokens.append(output)

@@ -13,7 +13,7 @@ from serving.probe.run import Say, run
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.statistics import wilson
 from serving.probe.sweep_options import SweepOptions
-from serving.probe.sweep_report import SWEEP, Point, Sweep, Verdict, point_text
+from serving.probe.sweep_report import SPOILED, SWEEP, Point, Sweep, Verdict, point_text
 from serving.probe.sweep_search import Found, decide, rule_of, to_repeat, with_intervals
 from serving.probe.workers import Watch
 
@@ -166,7 +166,7 @@ def point(load: float, runs: list[StepRun], steps: SweepOptions) -> Point:
     by_run = tuple(throughput(each.report) for each in used)
     return Point(
         load=load,
-        verdict=verdict(report.valid, errors, sent, share, steps),
+        verdict=verdict(report, errors, sent, share, steps),
         output_tokens_per_s=sum(by_run) / len(by_run),
         output_tokens_per_s_low=None,
         output_tokens_per_s_high=None,
@@ -185,6 +185,7 @@ def point(load: float, runs: list[StepRun], steps: SweepOptions) -> Point:
         errors=errors,
         valid=report.valid,
         invalid_because=report.invalid_because,
+        spoiled_by=report.spoiled_by,
         folder=str(middle.folder),
         folders=tuple(str(each.folder) for each in runs),
     )
@@ -205,14 +206,14 @@ def attainment(runs: list[StepRun], sent: int) -> tuple[float | None, float | No
 
 
 def verdict(
-    valid: bool, errors: dict[str, int], sent: int, share: float | None, steps: SweepOptions
+    report: ProbeReport, errors: dict[str, int], sent: int, share: float | None, steps: SweepOptions
 ) -> Verdict:
     """What a step says of its load. What the server itself refused is so however late the probe's clock was."""
     most = steps.max_failed * sent
     if sum(count for name, count in errors.items() if name.startswith("http_")) > most:
         return "refused"
-    if not valid:
-        return "limited_by_client"
+    if not report.valid:
+        return SPOILED[report.spoiled_by[0] if report.spoiled_by else "client"]
     if (failed := sum(errors.values())) > most or failed == sent:
         return "refused"
     return "missed" if share is not None and share < steps.attainment else "served"

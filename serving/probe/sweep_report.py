@@ -6,12 +6,24 @@ from typing import ClassVar, Literal
 from infra.record import Document, Record
 from serving.probe.report import FEW
 from serving.probe.report_text import limits_text
+from serving.probe.spoiled import Cause
 
 SWEEP = "sweep.json"
 
-Verdict = Literal["served", "missed", "refused", "limited_by_client"]
+Verdict = Literal[
+    "served", "missed", "refused", "limited_by_client", "buffered_on_the_way", "tokens_do_not_add_up"
+]
 """Of one step. `missed`: too few requests met the limits; `refused`: more failed than --max-failed allows;
-`limited_by_client`: the probe itself was the bottleneck, so its figures say nothing of the server."""
+`limited_by_client`: the probe itself was the bottleneck, so its figures say nothing of the server; nor do they where
+what stands between held answers back (`buffered_on_the_way`), or where `tokens_do_not_add_up`."""
+
+SPOILED: dict[Cause, Verdict] = {
+    "client": "limited_by_client",
+    "sockets": "limited_by_client",
+    "buffered": "buffered_on_the_way",
+    "tokens": "tokens_do_not_add_up",
+}
+"""Verdicts on a step that is not to be used, by what spoiled it; as answers, what ended the sweep."""
 
 Answer = Literal[
     "saturated_at",
@@ -21,6 +33,8 @@ Answer = Literal[
     "no_promise_met",
     "refused_beyond",
     "limited_by_client",
+    "buffered_on_the_way",
+    "tokens_do_not_add_up",
     "interrupted",
     "ended_early",
 ]
@@ -34,6 +48,9 @@ Answer = Literal[
 - `refused_beyond`: the highest load that was served; of the next one tried more requests failed than --max-failed.
   `best` is null where that was the first step.
 - `limited_by_client`: the highest load up to which the probe kept up; what the server does beyond is not known.
+- `buffered_on_the_way`: the highest load whose answers nothing between server and probe held back; `best` is null where
+  it did so at the first step.
+- `tokens_do_not_add_up`: the highest load at which the chunks of the answers held as many tokens as their totals.
 - `interrupted`, `ended_early`: by Ctrl-C or a full disk; by the endpoint, which took no further step.
 """
 
@@ -67,6 +84,8 @@ class Point(Record):
     errors: dict[str, int]
     valid: bool
     invalid_because: tuple[str, ...]
+    spoiled_by: tuple[Cause, ...] = ()
+    """What kind each of those reasons is of."""
     folder: str
     folders: tuple[str, ...]
     """Of every run."""
@@ -135,7 +154,7 @@ def runs_text(each: Point) -> str:
 def marks(each: Point) -> str:
     """What keeps a step from being the answer, and its failures."""
     failed = f"{each.failed} of {each.sent} failed" if each.failed else ""
-    said = {"limited_by_client": "INVALID", "refused": "REFUSED", "missed": "", "served": ""}[each.verdict]
+    said = {"refused": "REFUSED", "missed": "", "served": ""}.get(each.verdict, "INVALID")
     return "  ".join(word for word in (said, failed) if word)
 
 
@@ -163,6 +182,8 @@ def answer_text(sweep: Sweep) -> str:
         "no_promise_met": f"no load tried is one of which {limits}",
         "refused_beyond": f"refused {beyond}",
         "limited_by_client": f"limited by the client {beyond}",
+        "buffered_on_the_way": f"buffered on the way {beyond}",
+        "tokens_do_not_add_up": f"tokens do not add up {beyond}",
         "interrupted": "no answer",
         "ended_early": "no answer",
     }[sweep.answer]

@@ -13,7 +13,7 @@ from serving.probe.report_text import limits_text
 from serving.probe.significance import t_within
 from serving.probe.spec import Slo
 from serving.probe.sweep_options import SweepOptions
-from serving.probe.sweep_report import Answer, Point
+from serving.probe.sweep_report import SPOILED, Answer, Point
 
 SATURATED_GAIN = 1.05
 """Twice the load must bring this much more throughput, else it is saturated."""
@@ -127,11 +127,13 @@ def highest(points: Mapping[float, Point], steps: SweepOptions, slo: Slo) -> flo
         met = f"{low:g} is the highest load allowed (--limit {steps.limit:g}), and {share_text(points[low], slo)}"
         return Found("promise_not_missed_up_to", low, met, (low,))
     first = points[high]
-    if low is not None and first.verdict != "limited_by_client" and not is_close(low, high, whole):
+    if low is not None and first.verdict not in SPOILED.values() and not is_close(low, high, whole):
         return between(low, high, whole)
     answers: dict[str, Answer] = {
         "missed": "no_promise_met" if low is None else "promise_met_up_to",
         "refused": "refused_beyond",
+        "buffered_on_the_way": "buffered_on_the_way",
+        "tokens_do_not_add_up": "tokens_do_not_add_up",
     }
     answer = answers.get(first.verdict, "limited_by_client")
     return Found(answer, low, why_not(first, steps, slo), rests(low, high))
@@ -150,7 +152,7 @@ def between(low: float, high: float, whole: bool) -> float:
 
 def why_not(step: Point, steps: SweepOptions, slo: Slo) -> str:
     """Why a step was not served."""
-    if step.verdict == "limited_by_client":
+    if step.verdict in SPOILED.values():
         return f"at {step.load:g}, {'; '.join(step.invalid_because)}"
     if step.verdict == "missed":
         return f"at {step.load:g}, {share_text(step, slo)}"
@@ -225,7 +227,7 @@ def is_worth_it(point: Point, spread: tuple[float, int], wanted: float, slo: Slo
     """Whether a step was run often enough for what is said of it."""
     if len(point.folders) < FEWEST_RUNS or len(point.output_tokens_per_s_by_run) < FEWEST_RUNS:
         return False
-    if point.verdict in ("refused", "limited_by_client"):
+    if point.verdict in ("refused", *SPOILED.values()):
         return True
     if slo == Slo():
         return half_width(point, spread) <= THROUGHPUT_WITHIN

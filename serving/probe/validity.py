@@ -1,8 +1,11 @@
 """PURE: whether a run may be used, and what its reader must know."""
 
+from serving.probe.buffering import STEP_TOKENS
+from serving.probe.bursts import ENGINE_FACTOR
 from serving.probe.report import Client
 from serving.probe.run_records import Ending, Run
 from serving.probe.samples import Samples
+from serving.probe.spoiled import Cause
 
 # Above this share of a core the probe is its own bottleneck: nothing is left for a burst.
 BUSY_FRACTION = 0.90
@@ -10,50 +13,75 @@ BUSY_FRACTION = 0.90
 LATE_S, LATE_SHARE = 0.010, 0.10
 # Chunks whose stamp is only an upper bound because the probe came late.
 LATE_FRACTION = 0.05
+PROMPT_FRACTION = 0.3
 COUNTERS_AGREE = 0.005
 TIMELINE_AGREES = 0.005
 COLD_HIT_RATE = 0.05
+SEVERAL = 1.5
+"""Tokens a chunk that are worth a word."""
 
 
-def reasons_to_reject(run: Run, client: Client, samples: Samples, ttft_p50_s: float) -> tuple[str, ...]:
-    """Why the figures must not be used; none when they may."""
+def reasons_to_reject(
+    run: Run, client: Client, samples: Samples, ttft_p50_s: float
+) -> tuple[tuple[Cause, str], ...]:
+    """Why the figures must not be used, each reason with its kind; none when they may."""
     output = sum(samples.output_tokens)
     limit_s = max(LATE_S, LATE_SHARE * ttft_p50_s)
-    rules = (
+    # Short answers say nothing where the probe came late: tokens that came one by one within that time look alike.
+    is_buffered = samples.is_buffered and (samples.can_tell > 0 or client.late_fraction < PROMPT_FRACTION)
+    rules: tuple[tuple[Cause, bool, str], ...] = (
+        ("buffered", is_buffered, buffered_words(samples) if is_buffered else ""),
         (
+            "client",
             client.cpu_fraction > BUSY_FRACTION,
             f"the probe itself was the bottleneck: {client.cpu_fraction:.0%} of a core; use --processes",
         ),
         (
+            "client",
             run.load.is_open and client.late_sends_p99_s > limit_s,
             f"requests were sent late: p99 {client.late_sends_p99_s * 1e3:.1f} ms after their time",
         ),
         (
+            "client",
             client.stamps == "user" and client.p99_lag_s > limit_s,
             f"client-limited: the clock was late, p99 {client.p99_lag_s * 1e3:.1f} ms,"
             " without kernel stamps to correct it",
         ),
         (
-            client.late_fraction > LATE_FRACTION and not samples.is_buffered,
+            "client",
+            client.late_fraction > LATE_FRACTION and not is_buffered,
             f"client-limited: {client.late_fraction:.0%} of the chunks were read late, together with later ones",
         ),
         (
-            samples.is_buffered,
-            f"buffered on the way: {samples.buffered} of {samples.can_tell} answers came in one or few bursts, so TTFT,"
-            " TPOT and ITL are not the server's. Look at what stands between: nginx (proxy_buffering off, or the header"
-            " X-Accel-Buffering: no), a gateway or load balancer that collects or compresses answers",
-        ),
-        (
+            "sockets",
             "client_limit" in samples.errors,
             "this machine has no more sockets or ports for it",
         ),
         (
+            "tokens",
             abs(samples.timeline_tokens - output) > TIMELINE_AGREES * output,
             f"the chunks of the answers hold {samples.timeline_tokens:,.0f} output tokens, but their totals are"
             f" {output:,}: no rate over time can be right",
         ),
     )
-    return tuple(reason for applies, reason in rules if applies)
+    return tuple((cause, reason) for cause, applies, reason in rules if applies)
+
+
+def buffered_words(samples: Samples) -> str:
+    """That answers were buffered on the way, and how they came."""
+    buffered, of = samples.told
+    came = (
+        f"in bursts, {bursts_words(samples)}{engine_words(samples)}"
+        if samples.in_bursts
+        else "in one or few bursts"
+    )
+    return f"buffered on the way: {buffered} of {of} answers came {came}, so TTFT, TPOT and ITL are not the server's"
+
+
+def engine_words(samples: Samples) -> str:
+    """What the engine says of its own gaps, where it does."""
+    gap_s = samples.engine_gap_s
+    return f" (the engine's own ITL: {gap_s * 1e3:.1f} ms)" if gap_s else ""
 
 
 def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output: float) -> tuple[str, ...]:
@@ -107,9 +135,48 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
             f"{samples.short_outputs} of {ok} answers are shorter than asked (finish reasons:"
             f" {', '.join(f'{name} {count}' for name, count in sorted(samples.finish_reasons.items()))})",
         ),
+        (
+            samples.in_bursts is None,
+            f"tokens come in bursts, {bursts_words(samples)}: several tokens a step, each sent by itself, or collected"
+            " on the way; a probe of the server itself tells which",
+        ),
+        (
+            is_collected(samples),
+            f"chunks hold {samples.tokens_a_chunk:.1f} tokens on average{engine_words(samples)}: the server collects"
+            " them (vLLM: --stream-interval), or a gateway does; a probe of the server itself tells which",
+        ),
         *counter_warnings(run, samples, ending.counters, output),
     )
     return tuple(text for applies, text in rules if applies)
+
+
+def bursts_words(samples: Samples) -> str:
+    """How many events come at once, and how often."""
+    bursts = samples.bursts
+    return f"{bursts.events:.1f} events every {bursts.period_s * 1e3:.0f} ms" if bursts.answers else ""
+
+
+def is_collected(samples: Samples) -> bool:
+    """Whether chunks hold more tokens than an engine makes in a step."""
+    gap_s, chunks = samples.engine_gap_s, samples.chunks - samples.succeeded
+    if samples.tokens_a_chunk < 2 or chunks < 1:
+        return False
+    if gap_s:
+        return sum(samples.gaps) / 1e6 / chunks >= ENGINE_FACTOR * gap_s
+    return samples.tokens_a_chunk > STEP_TOKENS
+
+
+def chunk_note(samples: Samples) -> tuple[str, ...]:
+    """How many tokens a chunk holds, where it is more than one."""
+    tokens = samples.tokens_a_chunk
+    return (
+        (
+            f'chunks hold {tokens:,.1f} tokens on average: ITL is between chunks, and TPOT and "ITL a token" are a'
+            " token's",
+        )
+        if tokens >= SEVERAL
+        else ()
+    )
 
 
 def uncompared(counters: dict[str, float]) -> str:
