@@ -10,7 +10,16 @@ from probing import a_report
 
 from deploy.cli.main import run as corral
 from infra.errors import UsageError
-from serving.probe.diff import Change, Difference, NotCompared, diff_text, difference, figures_of, unlike
+from serving.probe.diff import (
+    Change,
+    Difference,
+    NotCompared,
+    between,
+    diff_text,
+    difference,
+    figures_of,
+    unlike,
+)
 from serving.probe.lengths import Lengths
 from serving.probe.report import Steady
 from serving.probe.results import Writer
@@ -81,7 +90,8 @@ def test_groups_are_held_against_what_lies_between_their_runs(tmp_path: Path) ->
     assert (found.basis, found.different, found.warnings) == ("between runs", (), ())
     assert (found.a, found.b) == (tuple(map(str, a)), tuple(map(str, b)))
     assert names(found.within_noise) == {
-        "output_tokens_per_s", *(f"{name}_s.{of}" for name in ("ttft", "tpot", "e2e", "itl") for of in OF_200),
+        "output_tokens_per_s", "steady.output_tokens_per_s",
+        *(f"{name}_s.{of}" for name in ("ttft", "tpot", "e2e", "itl") for of in OF_200),
     }  # fmt: skip
     far = [written(tmp_path / f"far-{at}", 300_000 + 9_000 * at, 2 * at + 1) for at in range(3)]
     assert names(difference(a, far).different) >= {"ttft_s.p50", "ttft_s.p90"}
@@ -114,12 +124,15 @@ def test_what_spoils_a_run_is_said(tmp_path: Path) -> None:
     )
 
 
+WHOLE = "ramp and drain are in it, so that no blocks of the run tell its noise; the steady one is compared"
+
+
 def test_runs_too_short_to_compare_say_so(tmp_path: Path) -> None:
     a, b = (written(tmp_path / name, 1000, 0, requests=1) for name in ("a", "b"))
     found = difference([a], [b])
     assert (found.different, found.within_noise) == ((), ())
     assert {(each.figure, each.why) for each in found.not_compared if "itl" not in each.figure} == {
-        ("output_tokens_per_s", "a run is too short for it: a steady part of a second, 20 requests"),
+        ("output_tokens_per_s", WHOLE),
         *((f"{name}_s.{of}", f"too few requests: 1, and it takes {wanted}")
           for name in ("ttft", "tpot", "e2e")
           for of, wanted in (("mean", "20"), ("p50", "40"), ("p90", "200"), ("p99", "2,000"))),
@@ -134,7 +147,7 @@ def test_every_figure_of_both_runs_has_its_row(tmp_path: Path, requests: int, ot
     found = difference([a], [b])
     compared = {each.figure for each in (*found.different, *found.within_noise)}
     assert compared.isdisjoint(each.figure for each in found.not_compared)
-    assert compared | {each.figure for each in found.not_compared} == {
+    assert (compared | {each.figure for each in found.not_compared}) - {"steady.output_tokens_per_s"} == {
         "output_tokens_per_s", *(f"{name}_s.{of}" for name in ("ttft", "tpot", "e2e", "itl") for of in OF_ALL),
     }  # fmt: skip
     assert ("ttft_s.mean" in names(found.different)) == (requests >= 20)
@@ -174,7 +187,9 @@ def test_a_runs_figures_are_those_that_more_than_a_few_values_stand_for() -> Non
     steady = Steady(
         rule="", start_s=0, end_s=1, output_tokens_per_s=120.0, total_tokens_per_s=0, request_per_s=0
     )
-    assert figures_of(a_report(steady=steady))["output_tokens_per_s"] == 120.0
+    found = figures_of(a_report(steady=steady))
+    assert (found["output_tokens_per_s"], found["steady.output_tokens_per_s"]) == (100.0, 120.0)
+    assert "steady.output_tokens_per_s" not in figures_of(a_report())
 
 
 def names_of(succeeded: int) -> list[str]:
@@ -200,6 +215,15 @@ def test_two_groups_in_a_table() -> None:
         "warning  take care",
         "by       a rule",
     ]
+
+
+def test_throughput_over_all_is_not_held_against_the_steady_one() -> None:
+    steady = Steady(
+        rule="", start_s=0, end_s=1, output_tokens_per_s=130.0, total_tokens_per_s=0, request_per_s=0
+    )
+    found = between([figures_of(a_report(steady=steady))] * 2, [figures_of(a_report(100.0))] * 2)
+    assert found["output_tokens_per_s"][:2] == (100.0, 100.0)
+    assert "steady.output_tokens_per_s" not in found
 
 
 def test_what_was_asked_differently() -> None:
@@ -239,5 +263,10 @@ def test_groups_on_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         capsys.readouterr().err.splitlines()[0] == "error: Two groups of runs are compared, and one is empty."
     )
     assert corral(["probe", "diff", a, "--", str(tmp_path / "none")]) == 4
+    assert corral(["probe", "diff", a, "--", b, "--", c]) == 2
+    assert "and these are more" in capsys.readouterr().err
+    for words in ([a, a, "--", b, c], [a, b, "--", b, c], [a, "--", f"{a}/results.jsonl"], [a, a]):
+        assert corral(["probe", "diff", *words]) == 2
+        assert "is named twice, and one run counts once." in capsys.readouterr().err
     with pytest.raises(UsageError, match="one is empty"):
         difference([], [tmp_path])

@@ -29,9 +29,9 @@ def refusing(count: int = 5, sent: int = 10) -> ProbeReport:
     return a_report(errors={"http_429": count}, sent=sent, succeeded=sent - count)
 
 
-def busy(tokens_per_s: float = 100.0) -> ProbeReport:
+def busy(tokens_per_s: float = 100.0, **changes: Any) -> ProbeReport:
     """A run that the probe itself spoiled."""
-    return a_report(tokens_per_s, valid=False, invalid_because=("the probe was busy",))
+    return a_report(tokens_per_s, valid=False, invalid_because=("the probe was busy",), **changes)
 
 
 def meeting(good: int, of: int = 100) -> ProbeReport:
@@ -97,6 +97,10 @@ def test_a_step_run_again_is_all_its_runs_but_those_that_were_spoiled() -> None:
     [
         (a_report(), "served"),
         (busy(), "limited_by_client"),
+        (busy(spoiled_by=("client", "tokens")), "limited_by_client"),
+        (busy(spoiled_by=("sockets",)), "limited_by_client"),
+        (busy(spoiled_by=("buffered", "client")), "buffered_on_the_way"),
+        (busy(spoiled_by=("tokens",)), "tokens_do_not_add_up"),
         (refusing(), "refused"),
         (refusing(1, 100), "served"),
         (refusing(2, 100), "refused"),
@@ -255,6 +259,8 @@ def test_the_probes_own_limit_is_no_saturation(slo: Slo, loads: list[float]) -> 
             "at 1, 5 of 10 requests failed (5 http_429), more than the 0.01 of --max-failed",
         ),
         (busy(), "limited_by_client", "at 1, the probe was busy"),
+        (busy(spoiled_by=("buffered",)), "buffered_on_the_way", "at 1, the probe was busy"),
+        (busy(spoiled_by=("tokens",)), "tokens_do_not_add_up", "at 1, the probe was busy"),
     ],
 )
 def test_a_first_step_that_is_no_good_is_the_answer(first: ProbeReport, answer: str, reason: str) -> None:

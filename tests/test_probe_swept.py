@@ -8,7 +8,8 @@ from probing import a_point, a_report, a_sweep
 
 from deploy.cli.printed import schema
 from deploy.cli.probe import judged, swept
-from serving.probe.sweep_report import Answer
+from serving.probe.spoiled import WHERE_TO_LOOK, Cause
+from serving.probe.sweep_report import SPOILED, Answer
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,22 @@ from serving.probe.sweep_report import Answer
             ],
         ),
         (
+            {"answer": "buffered_on_the_way"},
+            9,
+            [
+                "error: The sweep found what stands between, not the server: why.",
+                f"hint: {WHERE_TO_LOOK['buffered']}",
+            ],
+        ),
+        (
+            {"answer": "tokens_do_not_add_up"},
+            9,
+            [
+                "error: The sweep found tokens that do not add up, not the server's limit: why.",
+                f"hint: {WHERE_TO_LOOK['tokens']}",
+            ],
+        ),
+        (
             {"answer": "ended_early", "reason": "URL answers 500: boom."},
             8,
             [
@@ -45,7 +62,11 @@ from serving.probe.sweep_report import Answer
 def test_a_sweep_ends_with_what_its_answer_is(
     changed: dict[str, Any], code: int, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = a_sweep(a_point(2.0), **{"reason": "why"} | changed)
+    answer = changed.get("answer")
+    spoiled: dict[str, Any] = {
+        "verdict": answer, "spoiled_by": [cause for cause, verdict in SPOILED.items() if verdict == answer][:1],
+    } if answer in SPOILED.values() else {}  # fmt: skip
+    found = a_sweep(a_point(2.0), a_point(4.0, **spoiled), **{"reason": "why"} | changed)
     assert swept(found, tmp_path) == code
     assert capsys.readouterr().err.splitlines() == said
     assert (tmp_path / "sweep.json").exists()
@@ -55,6 +76,20 @@ def test_programs_are_told_every_answer_there_is() -> None:
     properties = schema("probe sweep")["properties"]
     assert properties["answer"]["enum"] == list(get_args(Answer))
     assert {"reason", "confirmed", "best"} <= set(schema("probe sweep")["required"])
+
+
+@pytest.mark.parametrize("cause", get_args(Cause))
+def test_a_spoiled_run_says_where_to_look_by_its_cause(
+    cause: Cause, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Never at this machine where it is not its fault."""
+    report = a_report(valid=False, invalid_because=("why",), spoiled_by=(cause,))
+    assert judged(report, 0.0) == 9
+    assert capsys.readouterr().err.splitlines() == [
+        "error: This result must not be used: why.",
+        f"hint: {WHERE_TO_LOOK[cause]}",
+    ]
+    assert ("a free machine" in WHERE_TO_LOOK[cause]) == (cause == "client")
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,8 @@ class Groups(Command):
         """Keep the second group, which the parser would take for more of the first."""
         if "--" in args:
             at = args.index("--")
-            ctx.meta[SECOND] = [word for word in args[at + 1 :] if not word.startswith("--")]
-            args = [*args[:at], *(word for word in args[at + 1 :] if word.startswith("--"))]
+            ctx.meta[SECOND] = [word for word in args[at + 1 :] if not word.startswith("--") or word == "--"]
+            args = [*args[:at], *(word for word in args[at + 1 :] if word.startswith("--") and word != "--")]
         return super().parse_args(ctx, args)
 
 
@@ -159,6 +159,10 @@ def diff(
         raise UsageError(
             f"{len(runs)} runs are no two groups.",
             "Divide them: corral probe diff a-1 a-2 a-3 -- b-1 b-2 b-3",
+        )
+    if second is not None and "--" in second:
+        raise UsageError(
+            "Two groups of runs are compared, and these are more.", "Compare them two at a time."
         )
     a, b = (runs, second) if second is not None else (runs[:1], runs[1:])
     differing = difference(list(map(newest_results, a)), list(map(newest_results, b)))

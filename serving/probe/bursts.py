@@ -7,6 +7,8 @@ An engine that makes several tokens a step and sends each as an event (multi-ste
   20 ms: 13 or 14). Multi-step engines always make the same number. Speculation makes one more for each guess in a row
   that was right, so a number and its neighbour alone, with a seventh of each at least, do not come of it at any rate of
   right guesses.
+- Ten or more, nearly the same each time, a tenth of a second or more apart: engines that make so many in a step send
+  them as one chunk.
 - The last burst. A gateway flushes when the answer ends, so a smaller last burst comes sooner in proportion; a step of
   an engine takes its time however many tokens of it are wanted.
 
@@ -34,6 +36,7 @@ FEW_EVENTS = 6
 ALIKE = 0.15
 PARTIAL, SOONER = 0.7, 0.15
 FEWEST_RESTS = 3
+MANY, LONG_S = 10, 0.1
 ENGINE_FACTOR = 1.5
 """Bursts this much further apart than the engine's own gaps are not its steps."""
 
@@ -83,7 +86,12 @@ class Bursts:
             return sum(self.periods_us) / 1e6 / len(self.periods_us) >= ENGINE_FACTOR * engine_gap_s
         if not self.is_regular():
             return None
-        return True if self.is_counted_by_time() or self.ends_sooner() else None
+        return True if self.are_many() or self.is_counted_by_time() or self.ends_sooner() else None
+
+    def are_many(self) -> bool:
+        """Whether they hold more, and are further apart, than steps whose tokens are sent one by one."""
+        near = abs(numpy.asarray(self.held) - self.events) <= ALIKE * self.events
+        return self.events >= MANY and self.period_s >= LONG_S and bool(near.mean() >= ALIKE_SHARE)
 
     def is_regular(self) -> bool:
         """Whether they come at one pace."""

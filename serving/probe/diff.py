@@ -34,6 +34,7 @@ WORDS: dict[tuple[Basis, bool], str] = {
     ("within runs", True): "more than the noise within these runs",
     ("within runs", False): "noise within these runs",
 }
+STEADY = "steady.output_tokens_per_s"
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s", "itl_s")
 OF_REQUESTS = LATENCIES[:3]
 """Those that have one value a request."""
@@ -105,6 +106,15 @@ def difference(a: Sequence[Path], b: Sequence[Path]) -> Difference:
             "Two groups of runs are compared, and one is empty.",
             "Say, e.g.: corral probe diff a-1 a-2 a-3 -- b-1 b-2 b-3",
         )
+    seen: set[Path] = set()
+    for path in (*a, *b):
+        found = results_path(path).resolve()
+        if found in seen:
+            raise UsageError(
+                f"{path} is named twice, and one run counts once.",
+                "Leave it out of one group, or name another run.",
+            )
+        seen.add(found)
     return compared([read_run(path) for path in a], [read_run(path) for path in b])
 
 
@@ -119,7 +129,7 @@ def compared(a: Sequence[Read], b: Sequence[Read]) -> Difference:
     """The groups' difference, by the noise between their runs where there are several."""
     if len(a) == len(b) == 1:
         basis: Basis = "within runs"
-        blocks_a, blocks_b = a[0].figures.to_compare(), b[0].figures.to_compare()
+        blocks_a, blocks_b = (blocks_of(each) for each in (a[0], b[0]))
         contrasts = {
             name: (blocks_a[name][0], blocks_b[name][0], by_blocks(blocks_a[name], blocks_b[name]))
             for name in blocks_a
@@ -165,12 +175,18 @@ def why_not(figure: str, fewest: int, basis: Basis) -> str:
     """Why a figure of runs of at least so many requests is not compared."""
     latency, _, of = figure.rpartition(".")
     if not latency:
-        return "a run is too short for it: a steady part of a second, 20 requests"
+        return "ramp and drain are in it, so that no blocks of the run tell its noise; the steady one is compared"
     if basis == "within runs" and latency not in OF_REQUESTS:
         return "one answer's gaps hang together, so their noise is not known; TPOT is compared"
     beyond = BEYOND if basis == "within runs" else FEW
     wanted = FEWEST_FOR_MEAN if of == "mean" else beyond * 100 // (100 - int(of.removeprefix("p")))
     return f"too few requests: {fewest:,}, and it takes {wanted:,}"
+
+
+def blocks_of(run: Read) -> dict[str, tuple[float, list[float]]]:
+    """Each figure of a run, and of its blocks; throughput is the steady one there."""
+    blocks = run.figures.to_compare()
+    return {STEADY if name == "output_tokens_per_s" else name: each for name, each in blocks.items()}
 
 
 def by_blocks(a: tuple[float, list[float]], b: tuple[float, list[float]]) -> Contrast:
@@ -223,9 +239,10 @@ def figures_of(report: ProbeReport) -> dict[str, float]:
 
 
 def every_figure(report: ProbeReport) -> dict[str, float]:
-    """All that a run could be held against another by; throughput is the steady one, where there is one."""
-    throughput = report.steady.output_tokens_per_s if report.steady else report.output_tokens_per_s
-    figures = {"output_tokens_per_s": throughput}
+    """All that a run could be held against another by; the steady throughput, where there is one, by its own name."""
+    figures = {"output_tokens_per_s": report.output_tokens_per_s}
+    if report.steady:
+        figures[STEADY] = report.steady.output_tokens_per_s
     for name in LATENCIES:
         summary = getattr(report, name)
         if summary is not None:
@@ -334,4 +351,4 @@ def scale_of(figure: str) -> float:
 def name_of(figure: str) -> str:
     """A figure's name in print."""
     latency, dot, of = figure.partition("_s.")
-    return f"{latency.upper()} ms {of}" if dot else "output tokens/s"
+    return f"{latency.upper()} ms {of}" if dot else {STEADY: "steady tokens/s"}.get(figure, "output tokens/s")

@@ -82,6 +82,8 @@ class Samples:
     empty_chunks: int = 0
     failed_chunks: int = 0
     short_outputs: int = 0
+    long_outputs: int = 0
+    """Answers of clearly more tokens than asked for."""
     without_usage: int = 0
     disbelieved: int = 0
     """Answers with text of which the server counted 0 tokens."""
@@ -234,6 +236,7 @@ def add_counts(samples: Samples, result: Result, gaps: NDArray[numpy.int64]) -> 
         samples.short_buffered += short_came_at_once(result, output)
     samples.split_tokens += chunks > SPLIT * output + 1
     samples.short_outputs += output < result.output_asked
+    samples.long_outputs += output > SPLIT * result.output_asked + 1 and result.output_asked > 0
     samples.output_tokens.append(output)
     samples.model_of.append(result.model)
     samples.input_tokens.append(result.input_tokens or result.input_asked or 0)

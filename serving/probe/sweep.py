@@ -67,7 +67,7 @@ def sweep(
         asked = load_of(steps, load).model_copy(update={"seed": steps.seed ^ again})
         report = run(target, asked, own, folder, slo, watch)
         runs.setdefault(load, []).append(StepRun(report, folder))
-        say(point_text(point(load, runs[load], steps), steps.over))
+        say(point_text(points_of(runs, steps)[load], steps.over))
         if report.interrupted or report.results_lost:
             raise KeyboardInterrupt
 
@@ -149,11 +149,20 @@ def duration_s(steps: SweepOptions, load: float) -> float:
 
 def points_of(runs: Mapping[float, list[StepRun]], steps: SweepOptions) -> dict[float, Point]:
     """Each step of what was measured, by its load."""
-    return {load: point(load, of_it, steps) for load, of_it in runs.items()}
+    is_steady = all(each.report.steady for of_it in runs.values() for each in of_it)
+    return {load: point(load, of_it, steps, is_steady) for load, of_it in runs.items()}
 
 
-def point(load: float, runs: list[StepRun], steps: SweepOptions) -> Point:
-    """A step's figures, of its runs; those that the probe itself spoiled are left out where there are others."""
+def point(load: float, runs: list[StepRun], steps: SweepOptions, is_steady: bool = True) -> Point:
+    """A step's figures, of its runs; those that the probe itself spoiled are left out where there are others.
+
+    Throughput is the steady one where every run of the sweep has one: over all it is less, by ramp and drain.
+    """
+
+    def throughput(report: ProbeReport) -> float:
+        steady = report.steady if is_steady else None
+        return steady.output_tokens_per_s if steady else report.output_tokens_per_s
+
     used = [each for each in runs if each.report.valid] or runs
     middle = sorted(used, key=lambda each: throughput(each.report))[(len(used) - 1) // 2]
     report = middle.report
@@ -189,11 +198,6 @@ def point(load: float, runs: list[StepRun], steps: SweepOptions) -> Point:
         folder=str(middle.folder),
         folders=tuple(str(each.folder) for each in runs),
     )
-
-
-def throughput(report: ProbeReport) -> float:
-    """Output tokens a second; the steady ones where there are any."""
-    return report.steady.output_tokens_per_s if report.steady else report.output_tokens_per_s
 
 
 def attainment(runs: list[StepRun], sent: int) -> tuple[float | None, float | None, float | None]:

@@ -62,7 +62,7 @@ class Point(Record):
     """Concurrency, or requests per second."""
     verdict: Verdict
     output_tokens_per_s: float
-    """The mean of the runs; of each the steady one, where there is one."""
+    """The mean of the runs; of each the steady one, where every run of the sweep has one, else that over all."""
     output_tokens_per_s_low: float | None
     """A 95 % interval from the spread between runs (serving/probe/sweep_search.py); None for a step run once."""
     output_tokens_per_s_high: float | None

@@ -156,6 +156,8 @@ def why_not(step: Point, steps: SweepOptions, slo: Slo) -> str:
         return f"at {step.load:g}, {'; '.join(step.invalid_because)}"
     if step.verdict == "missed":
         return f"at {step.load:g}, {share_text(step, slo)}"
+    if not step.sent:
+        return f"at {step.load:g}, no request came to an end"
     kinds = ", ".join(f"{count} {name}" for name, count in step.errors.items())
     return (
         f"at {step.load:g}, {step.failed} of {step.sent} requests failed ({kinds}), more than the"

@@ -49,7 +49,8 @@ def reasons_to_reject(
         ),
         (
             "client",
-            client.late_fraction > LATE_FRACTION and not is_buffered,
+            # Events that came together are late together, whoever reads them.
+            client.late_fraction > LATE_FRACTION and not is_buffered and samples.in_bursts is False,
             f"client-limited: {client.late_fraction:.0%} of the chunks were read late, together with later ones",
         ),
         (
@@ -144,6 +145,11 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
             is_collected(samples),
             f"chunks hold {samples.tokens_a_chunk:.1f} tokens on average{engine_words(samples)}: the server collects"
             " them (vLLM: --stream-interval), or a gateway does; a probe of the server itself tells which",
+        ),
+        (
+            samples.long_outputs > 0,
+            f"the server counted more output tokens than asked for in {samples.long_outputs} of {ok} answers: hidden"
+            " reasoning, or a count that is not to be believed; TPOT and tokens/s take it as it is",
         ),
         *counter_warnings(run, samples, ending.counters, output),
     )
