@@ -187,8 +187,8 @@ def test_a_runs_figures_are_those_that_more_than_a_few_values_stand_for() -> Non
     steady = Steady(
         rule="", start_s=0, end_s=1, output_tokens_per_s=120.0, total_tokens_per_s=0, request_per_s=0
     )
-    found = figures_of(a_report(steady=steady))
-    assert (found["output_tokens_per_s"], found["steady.output_tokens_per_s"]) == (100.0, 120.0)
+    of_steady = figures_of(a_report(steady=steady))
+    assert (of_steady["output_tokens_per_s"], of_steady["steady.output_tokens_per_s"]) == (100.0, 120.0)
     assert "steady.output_tokens_per_s" not in figures_of(a_report())
 
 
