@@ -229,14 +229,14 @@ def test_a_step_verifies_what_is_proposed_and_yields_what_is_accepted() -> None:
     """All proposed tokens are in the token budget and in the LM head; a request brings its prompt the sooner."""
     plain, drafts = dense(0, 1.0, LAYER, 32_000), dense(3, 2.5, LAYER, 32_000)
     load = Load(1000, 500, 64)
-    assert decoding_at_once(plain, Load(8000, 192, 500), 500) == pytest.approx(8192 * 192 / 8192)
+    assert decoding_at_once(plain, Load(8000, 192, 500), 500) == pytest.approx(192 + 8000 / 8192)
     assert decoding_at_once(drafts, Load(8000, 192, 500), 500) == pytest.approx(
-        8192 * 192 / (2.5 * 8000 + 4 * 192)
+        (8192 * 192 + 2.5 * 8000) / (2.5 * 8000 + 4 * 192)
     )
     found = speed(drafts, load, 64, unfitted(drafts, load))
     step = kernels_s(drafts, load, 64) + unfitted(drafts, load).overhead_s
     assert found.tpot_s == pytest.approx(step / 2.5)
-    assert found.output_tokens_per_s == pytest.approx(64 / found.tpot_s)
+    assert found.output_tokens_per_s == pytest.approx(64 * 500 / (found.ttft_s + 499 * found.tpot_s))
     figure = data()["overhead"]
     own = (figure["step_ms"] + 3 * figure["pass_ms"]) / 1e3
     read = 3 * (2 * 32_000 * 4096 / 0.8 + 8 * 100 * 2 * 8 * 128 * 2 / 0.6) / 3350e9

@@ -19,6 +19,7 @@ from serving.model.throughput import (
     Fit,
     Load,
     all_reduce_s,
+    chunks_of,
     attention_s,
     decoding_at_once,
     distinct_experts,
@@ -351,9 +352,11 @@ def test_a_step_decodes_and_prefills_at_once() -> None:
     ("split", "load", "running", "decoding"),
     [
         (Split(2), Load(200, 100, 10), 10, 10.0),  # 30 tokens a step of 8,192
-        (Split(2), Load(8000, 192, 500), 500, 192.0),  # 8,192 tokens bring 192 out
-        (Split(1, 2, 2), Load(8000, 192, 1000), 1000, 768.0),  # in each of four schedulers
-        (Split(2), Load(1_000_000, 1, 7), 7, 1.0),
+        # 8,192 tokens bring 192 out beside the prompts of 192 others: of one that decodes its own is done
+        (Split(2), Load(8000, 192, 500), 500, 192 + 8000 / 8192),
+        (Split(1, 1, 2), Load(8000, 192, 1000), 1000, 2 * (192 + 8000 / 8192)),  # on each of two ranks
+        (Split(1, 2), Load(8000, 192, 1000), 1000, 2 * 192 + 8000 / 8192),  # two batches of one rank
+        (Split(2), Load(1_000_000, 1, 7), 7, 1_008_192 / 1_000_001),
     ],
 )
 def test_prompts_take_their_room_of_a_step_first(
@@ -363,18 +366,18 @@ def test_prompts_take_their_room_of_a_step_first(
 
 
 def test_a_mean_step_lies_between_so_many_prompts_and_one_more() -> None:
-    """With 150 requests of 100 tokens out every step prefills one prompt, and every second one another."""
+    """Of 151 requests of 100 tokens out one sees the others' prompts: one in every step, another in every second."""
     engine = replace(small(), rules=rules("0.9.2"))
-    one, two = (step_s(engine, 150, 250, prompts * 200) for prompts in (1, 2))
-    riding = 1.5 * attention_s(engine, 200) + 150 * 0.0464e-3
-    assert kernels_s(engine, Load(200, 100, 150), 150) == pytest.approx((one + two) / 2 + riding)
+    one, two = (step_s(engine, 151, 250, prompts * 200) for prompts in (1, 2))
+    riding = 1.5 * attention_s(engine, 200) + 151 * 0.0464e-3
+    assert kernels_s(engine, Load(200, 100, 151), 151) == pytest.approx((one + two) / 2 + riding)
 
 
 def test_a_long_prompt_comes_in_chunks() -> None:
-    """A prompt of two chunks: with 10 of 1,000 tokens out, every hundredth step has one, every fiftieth a chunk."""
+    """A prompt of two chunks: with 10 others of 1,000 tokens out, every hundredth step has one, every fiftieth a chunk."""
     engine, chunk = small(), 8192
-    none, one = (step_s(engine, 10, 2 * chunk + 500, tokens) for tokens in (0, chunk))
-    assert kernels_s(engine, Load(2 * chunk, 1000, 10), 10) == pytest.approx(
+    none, one = (step_s(engine, 11, 2 * chunk + 500, tokens) for tokens in (0, chunk))
+    assert kernels_s(engine, Load(2 * chunk, 1000, 11), 11) == pytest.approx(
         0.98 * none + 0.02 * one + 0.01 * attention_s(engine, 2 * chunk)
     )
 
@@ -387,23 +390,34 @@ def test_a_speed_is_kernels_overhead_and_the_wait_for_a_place() -> None:
     found = speed(engine, load, 4, fit)
     assert (found.running, found.band, found.basis) == (4, 1.2, "a fit")
     assert found.tpot_s == pytest.approx(tpot)
-    assert found.output_tokens_per_s == pytest.approx(4 / tpot)
-    assert found.total_tokens_per_s == pytest.approx(3 * 4 / tpot)
     first = 0.010 + tpot + 2 * prefill_s(engine, 200)
-    assert found.ttft_s == pytest.approx(first + (10 / 4 - 1) * 100 * tpot)
+    served = first + 99 * tpot
+    assert found.output_tokens_per_s == pytest.approx(4 * 100 / served)
+    assert found.total_tokens_per_s == pytest.approx(3 * 4 * 100 / served)
+    assert found.ttft_s == pytest.approx(first + (10 / 4 - 1) * served)
     alone = speed(engine, Load(200, 100, 1), 0, fit)
     assert alone.running == 1
-    assert alone.ttft_s == pytest.approx(0.010 + alone.tpot_s + 2 * prefill_s(engine, 200))
+    assert alone.tpot_s == pytest.approx(1.5 * step_s(engine, 1, 250) + 0.003)
+    assert alone.ttft_s == pytest.approx(0.010 + 0.003 + 2 * prefill_s(engine, 200))
+
+
+def test_each_chunk_of_a_prompt_has_the_overhead_of_a_step() -> None:
+    engine, fit = small(), Fit(kernels=1.5, overhead_s=0.003, prefill=2.0, doubt=Doubt.of_band(1.2), basis="")
+    assert [chunks_of(engine, tokens) for tokens in (1, 8192, 8193, 20_000)] == [1, 1, 2, 3]
+    whole = 0.010 + 3 * 0.003 + 2 * prefill_s(engine, 20_000)
+    assert speed(engine, Load(20_000, 100, 1), 1, fit).ttft_s == pytest.approx(whole)
 
 
 def test_where_prompts_fill_the_steps_the_others_wait() -> None:
-    """Of 500 that fit into the memory 192 decode; a request is 192 steps, and 308 / 192 rounds come before it."""
+    """Of 500 that fit into the memory 192.98 have room; a prompt of the 307 others takes 192 / 191.98 steps."""
     engine, load = small(), Load(8000, 192, 500)
     found = speed(engine, load, 1000, unfitted(engine, load))
     assert found.running == 500
-    assert found.output_tokens_per_s == pytest.approx(192 / found.tpot_s)
-    waited = (500 / 192 - 1) * 192 * found.tpot_s
-    assert found.ttft_s == pytest.approx(0.010 + found.tpot_s + prefill_s(engine, 8000) + waited)
+    room = 192 + 8000 / 8192
+    first = 0.010 + found.tpot_s + prefill_s(engine, 8000)
+    waited = (500 - room) * 192 * found.tpot_s / (room - 1)
+    assert found.ttft_s == pytest.approx(first + waited)
+    assert found.output_tokens_per_s == pytest.approx(500 * 192 / (found.ttft_s + 191 * found.tpot_s))
 
 
 NOT_VALIDATED = "modelled, not validated: "

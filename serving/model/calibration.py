@@ -10,7 +10,7 @@ from pydantic import Field
 from infra.quantity import counted
 from infra.record import Record
 from serving.model.memory import Budget, Term
-from serving.model.throughput import Doubt, Engine, Fit, Load, asked_s, kernels_s, overhead_s, prefill_s
+from serving.model.throughput import Doubt, Engine, Fit, Load, asked_s, chunks_of, kernels_s, overhead_s, prefill_s
 
 STEPS = 30
 PRIOR_SD = 1.0
@@ -91,7 +91,7 @@ def fitted(calibration: Calibration, engine: Engine) -> Fit:
     return Fit(
         kernels=factor,
         overhead_s=overhead,
-        prefill=median(prefill_factor(engine, point) for point in calibration.points),
+        prefill=median(prefill_factor(engine, point, overhead) for point in calibration.points),
         basis=f"calibrated on {day} with {counted(count, 'probe')} of {calibration.gpu}",
         doubt=doubt,
     )
@@ -122,9 +122,11 @@ def posterior(measured: list[tuple[float, float]], overhead_s: float) -> tuple[f
     return exp(of_kernels), exp(of_overhead) * overhead_s, doubt
 
 
-def prefill_factor(engine: Engine, point: Point) -> float:
-    """Measured over predicted prefill; the API server's time and the wait for the running step are taken off first."""
-    waited = point.tpot_s + asked_s()
+def prefill_factor(engine: Engine, point: Point, overhead_s: float) -> float:
+    """Measured over predicted prefill; the API server's time, waits and overheads of steps are taken off first."""
+    further = chunks_of(engine, point.input_tokens) - 1
+    step = point.tpot_s if point.concurrency > 1 else overhead_s
+    waited = asked_s() + step + further * overhead_s
     return max(0.1, (point.ttft_s - waited) / prefill_s(engine, point.input_tokens))
 
 

@@ -136,19 +136,23 @@ class Engine:
 
 
 def speed(engine: Engine, load: Load, at_most: int, bent: Fit) -> Speed:
-    """The steady state of `load`, with no more than `at_most` requests running (KV cache, max_num_seqs)."""
+    """The steady state of `load`, with no more than `at_most` requests running (KV cache, max_num_seqs).
+
+    Of a closed loop, where one comes as one is done: by Little's law so many at once take as long as `concurrency`
+    times the output tokens of one over those of a second. So TTFT, TPOT and the rate say the same of a request.
+    """
     running = max(1, min(load.concurrency, at_most))
-    decoding = decoding_at_once(engine, load, running)
     kernels = bent.kernels * kernels_s(engine, load, running)
     step = kernels + bent.overhead_s
     tpot = step / engine.accepted
-    rounds_waited = max(0.0, load.concurrency / decoding - 1)
-    output = decoding / tpot
+    begins = first_token_s(engine, load.input_tokens, bent, step if running > 1 else bent.overhead_s)
+    answers = (load.output_tokens - 1) * tpot
+    served = begins + prompts_waited_for_s(engine, load, running, tpot) + answers
+    output = running * load.output_tokens / served
     return Speed(
         output_tokens_per_s=output,
         total_tokens_per_s=output * (1 + load.input_tokens / load.output_tokens),
-        ttft_s=first_token_s(engine, load.input_tokens, bent, step)
-        + rounds_waited * load.output_tokens * tpot,
+        ttft_s=served * load.concurrency / running - answers,
         tpot_s=tpot,
         running=running,
         band=round(bent.doubt.band(kernels / step), 3),
@@ -157,25 +161,39 @@ def speed(engine: Engine, load: Load, at_most: int, bent: Fit) -> Speed:
 
 
 def decoding_at_once(engine: Engine, load: Load, running: int) -> float:
-    """Of the running requests those that decode: a step has room for so many tokens, and prompts take theirs first.
+    """Of the running requests those that need not wait for room: a step has so many tokens, and prompts take theirs.
 
     A request brings (input + output) / output tokens for each that it puts out, of the input what no cache holds; with
-    drafts it puts out several of a step, and all that are proposed are in it.
+    drafts it puts out several of a step, and all that are proposed are in it. Its own prompt is done before it decodes.
     """
-    schedulers = engine.split.data * engine.split.pipeline
-    computed = fresh(engine, load.input_tokens)
-    of_a_step = engine.accepted * computed + engine.verified * load.output_tokens
-    room = engine.max_num_batched_tokens * load.output_tokens / of_a_step
-    return min(float(running), schedulers * max(1.0, room))
+    computed = engine.accepted * fresh(engine, load.input_tokens)
+    room = engine.split.pipeline * engine.max_num_batched_tokens * load.output_tokens + computed
+    return min(float(running), engine.split.data * room / (computed + engine.verified * load.output_tokens))
+
+
+def others(engine: Engine, decoding: float) -> float:
+    """Beside one that decodes those whose prompts its scheduler lets in meanwhile, each of them once: all but itself."""
+    return max(0.0, decoding / engine.split.data - 1)
+
+
+def prompts_waited_for_s(engine: Engine, load: Load, running: int, tpot_s: float) -> float:
+    """How long a prompt waits for those of others, where more come than go beside what decodes."""
+    decoding = decoding_at_once(engine, load, running)
+    if decoding == running:
+        return 0.0
+    a_prompt_s = load.output_tokens * tpot_s / others(engine, decoding)
+    return (running - decoding) / engine.split.data * a_prompt_s
 
 
 def kernels_s(engine: Engine, load: Load, running: int) -> float:
-    """What of a mean step grows with its batch: kernels, and the engine's own work on each request.
+    """What of the mean step of one that decodes grows with its batch: kernels, and the engine's work on each request.
 
-    A prompt comes whole, or in chunks: between so many in a step and one more the mean lies on a line.
+    The others' prompts are prefilled beside it, its own is not: alone it waits for none (the arrival theorem of closed
+    queueing networks). A prompt comes whole, or in chunks: between so many in a step and one more the mean lies on a
+    line.
     """
-    split, decoding = engine.split, decoding_at_once(engine, load, running)
-    prompts = decoding * engine.accepted / load.output_tokens / split.data / split.pipeline
+    decoding = decoding_at_once(engine, load, running)
+    prompts = others(engine, decoding) * engine.accepted / load.output_tokens / engine.split.pipeline
     computed = fresh(engine, load.input_tokens)
     chunk = min(computed, engine.max_num_batched_tokens)
     chunks = prompts * computed / chunk
@@ -215,8 +233,17 @@ def encoder_s(engine: Engine) -> float:
 
 
 def first_token_s(engine: Engine, input_tokens: int, bent: Fit, step: float) -> float:
-    """A prompt is read by the API server, waits for the step in progress, then is prefilled."""
-    return asked_s() + step + bent.prefill * prefill_s(engine, input_tokens)
+    """A prompt is read by the API server, waits for the step in progress, then is prefilled.
+
+    Where no step is in progress `step` is the overhead of the first of its own.
+    """
+    further = chunks_of(engine, input_tokens) - 1
+    return asked_s() + step + bent.prefill * prefill_s(engine, input_tokens) + further * bent.overhead_s
+
+
+def chunks_of(engine: Engine, input_tokens: int) -> int:
+    """Steps that a prompt is prefilled in."""
+    return ceil(fresh(engine, input_tokens) / engine.max_num_batched_tokens)
 
 
 def asked_s() -> float:

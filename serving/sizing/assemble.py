@@ -113,13 +113,12 @@ def beyond_one_load(predictor: Predictor, options: Options, price: Price | None)
 
 def one_request(predictor: Predictor, options: Options, price: Price | None) -> OneRequest:
     """The time and price of one request, by itself and among the others."""
-    (ttft, tpot), at_load = predictor.alone(), predictor.at(options.concurrency)
+    by_itself, at_load = predictor.at(1), predictor.at(options.concurrency)
     after = options.output_tokens - 1
-    alone = ttft + after * tpot
-    among = alone if options.concurrency == 1 else at_load.ttft_s + after * at_load.tpot_s
+    alone, among = (each.ttft_s + after * each.tpot_s for each in (by_itself, at_load))
     return OneRequest(
-        ttft_s=significant(ttft),
-        tpot_s=significant(tpot),
+        ttft_s=significant(by_itself.ttft_s),
+        tpot_s=significant(by_itself.tpot_s),
         alone_s=significant(alone),
         alone_usd=usd_for(price, alone),
         at_load_s=significant(among),

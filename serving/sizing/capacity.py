@@ -124,7 +124,11 @@ class Fleet(Record):
 
     precision: str
     carries_requests_per_s: float
+    """Of those that it takes; where not even all are enough it takes all."""
     at_worst_requests_per_s: float
+    all_carry_requests_per_s: float
+    """With those that it does not take."""
+    all_at_worst_requests_per_s: float
     missing_requests_per_s: float
     """Of the peak; 0.0 where they carry it."""
 

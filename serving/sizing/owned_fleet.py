@@ -29,17 +29,32 @@ def together(
         (owned, at_worst(question, most_carrying(question, subject, owned, choices_of, kept)))
         for owned in question.have
     ]
-    carries = carried(question, [(o.count, c.requests_per_s_each) for o, c in best])
-    worst = [(o.count, c.at_worst.requests_per_s_each if c.at_worst else 0.0) for o, c in best]
+    choices = taken(question, best)
+    there = [(owned.count, choice) for owned, choice in best]
+    takes = [(choice.machines, choice) for choice in choices]
     peak = question.traffic.peak_requests_per_s
-    short = peak - carries
+    short = peak - carried(question, each_s(there))
     fleet = Fleet(
         precision=subject.precision,
-        carries_requests_per_s=per_s(carries),
-        at_worst_requests_per_s=per_s(carried(question, worst)),
+        carries_requests_per_s=per_s(carried(question, each_s(takes))),
+        at_worst_requests_per_s=per_s(carried(question, at_worst_s(takes))),
+        all_carry_requests_per_s=per_s(carried(question, each_s(there))),
+        all_at_worst_requests_per_s=per_s(carried(question, at_worst_s(there))),
         missing_requests_per_s=per_s(short) if short > min(LEAST_MISSING_PER_S, peak / 1000) else 0.0,
     )
-    return fleet, taken(question, best)
+    return fleet, choices
+
+
+def each_s(counted: Iterable[tuple[int, Choice]]) -> list[tuple[int, float]]:
+    """So many of each, and the requests a second of one."""
+    return [(count, choice.requests_per_s_each) for count, choice in counted]
+
+
+def at_worst_s(counted: Iterable[tuple[int, Choice]]) -> list[tuple[int, float]]:
+    """The same at worst."""
+    return [
+        (count, choice.at_worst.requests_per_s_each if choice.at_worst else 0.0) for count, choice in counted
+    ]
 
 
 def most_carrying(

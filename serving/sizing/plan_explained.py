@@ -107,11 +107,11 @@ def speed(plan: Plan) -> str:
         [
             f"Speed at {s.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out",
             f"  running = min({s.concurrency}, what the KV cache and --max-num-seqs allow) = {s.running}",
-            f"  TPOT = {s.tpot_s * 1000:.2f} ms: a decode step and its share of the prompts that ride along",
+            f"  TPOT = {s.tpot_s * 1000:.2f} ms: a decode step{riding(s.concurrency)}",
             *drafts(plan),
-            f"  output = {s.running} / TPOT = {s.output_tokens_per_s:,.1f} tokens/s, "
-            f"within a factor {s.band:g} either way",
-            f"  TTFT = {s.ttft_s:.3f} s: the step in progress, one prefill, and the wait if not all can run",
+            f"  TTFT = {s.ttft_s:.3f} s: {before_it(s.concurrency)}",
+            f"  output = {s.concurrency} x {load.output_tokens:,} / (TTFT + {load.output_tokens - 1:,} x TPOT) = "
+            f"{s.output_tokens_per_s:,.1f} tokens/s, within a factor {s.band:g} either way",
             f"  basis: {s.basis}",
             "  against concurrency:",
             *(
@@ -121,6 +121,18 @@ def speed(plan: Plan) -> str:
             ),
         ]
     )
+
+
+def riding(concurrency: int) -> str:
+    """What rides along in the steps of one that decodes."""
+    return " and its share of the others' prompts, which ride along" if concurrency > 1 else ", alone in it"
+
+
+def before_it(concurrency: int) -> str:
+    """What passes before a first token."""
+    if concurrency == 1:
+        return "one prefill, chunk by chunk"
+    return "the step in progress, one prefill, and the wait where not all have room"
 
 
 def drafts(plan: Plan) -> list[str]:

@@ -15,10 +15,9 @@ from serving.model.throughput import (
     Fit,
     Load,
     Speed,
-    asked_s,
     encoder_s,
+    first_token_s,
     fresh,
-    prefill_s,
     request_s,
     scores_s,
     speed,
@@ -104,24 +103,11 @@ class Predictor:
             self.known[concurrency] = speed(self.engine, load, self.most_running, self.bent)
         return self.known[concurrency]
 
-    def alone(self) -> tuple[float, float]:
-        """TTFT and TPOT of one request that has the machine to itself: each chunk of its prompt is a step by itself."""
-        load, bent = self.options, self.bent
-        chunks = ceil(fresh(self.engine, load.input_tokens) / self.engine.max_num_batched_tokens)
-        context = load.input_tokens + load.output_tokens / 2
-        kernels = step_s(self.engine, 1, context) + request_s(self.engine)
-        first = self.after_s(load.input_tokens, chunks * bent.overhead_s)
-        return first, (bent.kernels * kernels + bent.overhead_s) / self.engine.accepted
-
     def first_token_s(self, input_tokens: int, tpot_s: float) -> float:
-        """TTFT of a prompt of another length than the workload's, while it runs at that TPOT."""
-        return self.after_s(input_tokens, tpot_s * self.engine.accepted)
-
-    def after_s(self, input_tokens: int, waited_s: float) -> float:
-        """TTFT of a prompt of that length that waits so long for the step in progress."""
+        """TTFT of a prompt of another length than the workload's, that comes while it runs at that TPOT."""
         if input_tokens not in self.prefills:
-            self.prefills[input_tokens] = self.bent.prefill * prefill_s(self.engine, input_tokens)
-        return asked_s() + waited_s + self.prefills[input_tokens]
+            self.prefills[input_tokens] = first_token_s(self.engine, input_tokens, self.bent, 0.0)
+        return tpot_s * self.engine.accepted + self.prefills[input_tokens]
 
     def steps(self, mixture: Sequence[Mixed] = ()) -> StepTime:
         """The time of a step of this load's requests, by how many decode and how many tokens are prefilled.
