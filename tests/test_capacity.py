@@ -11,8 +11,8 @@ import refusals
 from deploy.cli.main import run
 from infra.catalog import machine
 from infra.errors import UsageError
-from serving.sizing import server_sizes
-from serving.sizing.capacity import Capacity, Choice, Question
+from serving.sizing import capacity_search, server_sizes
+from serving.sizing.capacity import AtWorst, Capacity, Choice, Question, Tail
 from serving.sizing.capacity_load import options_of, per_s
 from serving.sizing.capacity_search import capacity
 from serving.sizing.capacity_tail import Replica
@@ -503,3 +503,76 @@ def test_a_number_has_its_bounds(field: str, value: float, refused: str | None) 
     with pytest.raises(UsageError) as error:
         TrafficOptions.of(typed)
     assert error.value.message == refused
+
+
+def surely(machine_name: str, precision: str, usd: int, worst: int | None, **changes: object) -> Choice:
+    """One that was simulated, of one machine for so many dollars, and of so many at worst."""
+    known = {
+        "machine": machine_name, "gpu": "H100", "gpus_per_machine": 1, "precision": precision, "tensor": 1,
+        "pipeline": 1, "replicas_per_machine": 1, "verdict": "fits", "feasible": True, "machines": 1,
+        "usd_per_month": Decimal(usd), "at_worst": worst and AtWorst(machines=worst, requests_per_s_each=1.0),
+        "tail": Tail(percentile=95, requests=1, ttft_s=0.1, tpot_s=0.1, longest_pause_s=0.1),
+    }  # fmt: skip
+    return Choice.model_validate(known | changes)
+
+
+@pytest.mark.parametrize(
+    ("choices", "taken", "why"),
+    [
+        # 2 % cheaper, and eight times the cost at worst
+        ([surely("a", "int4", 100, 8), surely("b", "int4", 102, 1)], "b", "2.0% cheaper, but 7.8x the cost at worst"),
+        ([surely("a", "int4", 100, None), surely("b", "int4", 102, 1)], "b", "2.0% cheaper, but never at worst"),
+        ([surely("a", "bf16", 100, 8), surely("b", "nvfp4", 102, 1)], "b", "2.0% cheaper, but 7.8x the cost at worst"),
+        # as great a risk
+        ([surely("a", "int4", 100, 2), surely("b", "int4", 102, 2)], "a", None),
+        # 5 % for more faithful weights, but not 6 %, nor what is not as sure
+        ([surely("a", "nvfp4", 100, 1), surely("b", "int4", 105, 1)], "b", "4.8% cheaper, but nvfp4 in place of int4"),
+        ([surely("a", "nvfp4", 100, 1), surely("b", "int4", 106, 1)], "a", None),
+        ([surely("a", "nvfp4", 100, 1), surely("b", "int4", 101, 1, verdict="tight")], "a", None),
+        ([surely("a", "nvfp4", 100, 1), surely("b", "int4", 101, 1, paid_ahead=True)], "a", None),
+        ([surely("a", "nvfp4", 100, 1), surely("b", "int4", 101, 1, feasible=False)], "a", None),
+    ],
+)  # fmt: skip
+def test_of_nearly_one_cost_the_most_faithful_that_is_no_risk_is_taken(
+    choices: list[Choice], taken: str, why: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity_search, "all_choices", lambda *_: iter(choices))
+    question = Question(model="scout", traffic=FIVE, promise=Promise())
+    found = capacity_search.ranked(question, ServerSizes(question.promise, FIVE))
+    assert found[0].machine == taken
+    assert found[0].why == ""
+    cheapest = next(each for each in found if each.machine == "a")
+    assert why is None or cheapest.why == why
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ([surely("a", "nvfp4", 100, 8), surely("b", "int4", 120, 2)],
+         "  Less at risk: 1x b int4 TP1, $120 a month, at worst $240.\n"),
+        ([surely("a", "nvfp4", 100, None), surely("b", "int4", 120, 2)],
+         "  Less at risk: 1x b int4 TP1, $120 a month, at worst $240.\n"),
+        ([surely("a", "nvfp4", 100, 3), surely("b", "int4", 120, 2)], ""),
+        ([surely("a", "nvfp4", 100, 8), surely("b", "int4", 120, 2, paid_ahead=True)], ""),
+        ([surely("a", "nvfp4", 100, None), surely("b", "int4", 120, None)], ""),
+    ],
+)  # fmt: skip
+def test_a_risk_is_said_with_what_has_less(choices: list[Choice], said: str, found: Capacity) -> None:
+    known = [
+        each.model_copy(update={"machine": f"p5.{at}xlarge"})
+        for at, each in ((4, choices[0]), (48, choices[1]))
+    ]
+    text = capacity_text(found.model_copy(update={"choices": tuple(known)}), explain=False)
+    assert ("Less at risk" in text) == bool(said)
+    assert said.replace("1x b ", "1x p5.48xlarge ") in text
+
+
+def test_four_bits_are_said_to_cost_what_others_measured_of_those_very_weights() -> None:
+    """The rented plan's nvfp4 lost points beyond its noise, which w4a16 did not."""
+    said = {}
+    for precision in ("nvfp4", "int4", "fp8"):
+        text = capacity_text(asked(machines=("g7e.24xlarge",), precision=precision), explain=False)
+        said[precision] = " ".join(text.split())
+    assert "lower by more than 2 standard errors of a score: MMLU (mmlu_llama) -1.95," in said["nvfp4"]
+    assert "-0.30 points on average over 12 tasks, none lower by more than 2 standard errors" in said["int4"]
+    assert "points on average" not in said["fp8"]

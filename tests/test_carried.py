@@ -79,7 +79,7 @@ def test_the_users_own_words_come_before_the_plans(six: Path) -> None:
     assert (half.knobs.replicas, half.self_hosted.utilisation) == (Decimal(6), Decimal("0.5"))
     assert said(half, "utilisation") == ("0.5", "yours", "--utilisation")
     with pytest.raises(
-        UsageError, match=r"^6,833 M tokens a month are more than the 3,702 M that 1 of these"
+        UsageError, match=r"^6,833 M tokens a month are more than the 3,690 M that 1 of these"
     ):
         compared(plan, replicas=Decimal(1))
 

@@ -81,7 +81,9 @@ def test_a_closed_loop_is_as_it_is_played(
     after = output_tokens - 1
     whole_s = ttft_s + after * tpot_s
     assert said.running == concurrency
-    assert said.ttft_s + after * said.tpot_s == pytest.approx(whole_s, rel=0.005 if concurrency == 1 else 0.04)
+    assert said.ttft_s + after * said.tpot_s == pytest.approx(
+        whole_s, rel=0.005 if concurrency == 1 else 0.04
+    )
     assert said.ttft_s == pytest.approx(ttft_s, abs=(0.002 if concurrency == 1 else NEAR) * whole_s)
     if concurrency == 1:
         assert (said.ttft_s, said.tpot_s) == pytest.approx((ttft_s, tpot_s), rel=0.005)

@@ -61,16 +61,19 @@ def test_four_bits_are_told_of_and_no_others() -> None:
     look = "corral quality A B --texts FILE compares its answers with another's on your own texts."
     assert note(W4A16, "int4") == (
         "Red Hat published of these weights: MMLU 80.34 (bf16 80.54), MMLU-Pro 54.96 (bf16 55.70), MATH-lvl-5 57.33 "
-        f"(bf16 57.78); -0.30 points on average over 12 tasks, not repeated here; {look}"
+        "(bf16 57.78); -0.30 points on average over 12 tasks, none lower by more than 2 standard errors of its score, "
+        f"not repeated here; {look}"
     )
     assert note(NVFP4, "nvfp4") == (
         "Red Hat published of these weights: MMLU (mmlu_llama) 79.11 (bf16 81.06), MMLU-Pro 53.05 (bf16 55.68), "
         "MATH-lvl-5 55.06 (bf16 57.70), HumanEval pass@2 84.81 (bf16 83.83); -0.87 points on average over 14 tasks, "
-        f"not repeated here; {look}"
+        "lower by more than 2 standard errors of a score: MMLU (mmlu_llama) -1.95, MMLU (mmlu_cot_llama) -1.79, "
+        f"MMLU-Pro -2.63, BBH -1.58, not repeated here; {look}"
     )
     assert note("RedHatAI/Llama-4-Maverick-17B-128E-Instruct-NVFP4", "nvfp4") == (
         "Red Hat published of these weights: MMLU (mmlu_llama) 85.49 (bf16 86.77), MMLU-Pro 62.83, MATH-lvl-5 64.95, "
         "HumanEval pass@2 88.88; -0.38 points on average over the 6 of 13 tasks that bf16 was asked, too, "
+        "lower by more than 2 standard errors of a score: MMLU (mmlu_llama) -1.28, MMLU (mmlu_cot_llama) -0.77, "
         f"not repeated here; {look}"
     )
     assert note("nvidia/Llama-4-Scout-17B-16E-Instruct-FP4", "nvfp4") == (

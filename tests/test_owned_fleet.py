@@ -108,26 +108,32 @@ def as_by_means(question: Question, choice: Choice) -> Choice:
 
 
 @pytest.mark.parametrize(
-    ("asked", "carries", "at_worst", "missing", "taken"),
+    ("asked", "carries", "everything", "missing", "taken"),
     [
         # 8 + 3 x 3 at half: 8.5; the large one first, then as many of the small ones as it takes
-        (question(4, ("8xA100-40GB=1", "2xA100-80GB=3")), 8.5, 6.0, 0.0, (1, 0)),
-        (question(7, ("2xA100-80GB=3", "8xA100-40GB=1")), 8.5, 6.0, 0.0, (2, 1)),
-        (question(9, ("8xA100-40GB=1", "2xA100-80GB=3")), 8.5, 6.0, 0.5, (1, 3)),
+        (question(4, ("8xA100-40GB=1", "2xA100-80GB=3")), (4.0, 3.0), (8.5, 6.0), 0.0, (1, 0)),
+        (question(7, ("2xA100-80GB=3", "8xA100-40GB=1")), (7.0, 5.0), (8.5, 6.0), 0.0, (2, 1)),
+        (question(9, ("8xA100-40GB=1", "2xA100-80GB=3")), (8.5, 6.0), (8.5, 6.0), 0.5, (1, 3)),
         # the largest may be gone
-        (question(4, ("8xA100-40GB=1", "2xA100-80GB=3"), spare_machines=1), 4.5, 3.0, 0.0, (1, 3)),
-        (question(4, ("8xA100-40GB=1",), spare_machines=1), 0.0, 0.0, 4.0, (1,)),
+        (question(4, ("8xA100-40GB=1", "2xA100-80GB=3"), spare_machines=1), (4.5, 3.0), (4.5, 3.0), 0.0, (1, 3)),
+        (question(4, ("8xA100-40GB=1",), spare_machines=1), (0.0, 0.0), (0.0, 0.0), 4.0, (1,)),
         # for what it carries the small one is cheaper: $1 a request/s against $1.25
-        (question(4, ("8xA100-40GB=1@10", "2xA100-80GB=3@3")), 8.5, 6.0, 0.0, (0, 3)),
-        (question(4, ("8xA100-40GB=1@7", "2xA100-80GB=3@3")), 8.5, 6.0, 0.0, (1, 0)),
+        (question(4, ("8xA100-40GB=1@10", "2xA100-80GB=3@3")), (4.5, 3.0), (8.5, 6.0), 0.0, (0, 3)),
+        (question(4, ("8xA100-40GB=1@7", "2xA100-80GB=3@3")), (4.0, 3.0), (8.5, 6.0), 0.0, (1, 0)),
     ],
 )  # fmt: skip
 def test_what_they_carry_and_which_of_them_it_takes(
-    asked: Question, carries: float, at_worst: float, missing: float, taken: tuple[int, ...]
+    asked: Question,
+    carries: tuple[float, float],
+    everything: tuple[float, float],
+    missing: float,
+    taken: tuple[int, ...],
 ) -> None:
+    """What is said to carry it is what it takes, and no machine beside."""
     fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means, as_by_means)
     assert fleet.precision == "fp8"
-    assert (fleet.carries_requests_per_s, fleet.at_worst_requests_per_s) == (carries, at_worst)
+    assert (fleet.carries_requests_per_s, fleet.at_worst_requests_per_s) == carries
+    assert (fleet.all_carry_requests_per_s, fleet.all_at_worst_requests_per_s) == everything
     assert fleet.missing_requests_per_s == missing
     assert tuple(choice.machines for choice in choices) == taken
     assert {choice.tensor for choice in choices} == {4}
@@ -153,7 +159,8 @@ def test_thousands_are_not_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(owned_fleet, "enough", counting)
     asked = question(12_000, ("8xA100-40GB=10000", "2xA100-80GB=10000"), spare_machines=100)
     fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means, as_by_means)
-    assert fleet.carries_requests_per_s == (9_900 * 8 + 10_000 * 3) / 2
+    assert fleet.carries_requests_per_s == 3_000 * 8 / 2
+    assert fleet.all_carry_requests_per_s == (9_900 * 8 + 10_000 * 3) / 2
     assert [choice.machines for choice in choices] == [3_100, 0]
     assert len(asked_for) < 40
 
@@ -220,7 +227,10 @@ def test_machines_that_are_there_keep_the_percentile(capsys: pytest.CaptureFixtu
         assert (choice.tail.percentile, choice.tail.ttft_s <= 0.15, choice.tail.tpot_s <= 0.05) == (
             float(percent), True, True,
         )  # fmt: skip
-        assert answer.fleet.carries_requests_per_s == pytest.approx(
+        assert (choice.machines, answer.fleet.carries_requests_per_s) == (
+            1, pytest.approx(0.8 * choice.requests_per_s_each, abs=0.01),
+        )  # fmt: skip
+        assert answer.fleet.all_carry_requests_per_s == pytest.approx(
             2 * 0.8 * choice.requests_per_s_each, abs=0.01
         )
         carried.append(answer.fleet.carries_requests_per_s)
@@ -235,7 +245,7 @@ def test_what_is_missing_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureF
     command = ["capacity", "scout", "--have", "8xA100-40GB=1@9.50", "-o", str(plan), "--requests-per-s"]
     assert run([*command, "1"]) == 0
     out = capsys.readouterr().out
-    assert "\nTHEY CARRY IT: 6.96 requests/s of 2 at peak, scout bf16, $6,935 a month\n" in out
+    assert "\nTHEY CARRY IT: 6.95 requests/s of 2 at peak, scout bf16, $6,935 a month\n" in out
     assert out.splitlines()[-1].startswith(f"Next: corral up {plan}")
     assert run([*command[:4], "--requests-per-s", "1"]) == 0
     assert (

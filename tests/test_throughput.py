@@ -19,8 +19,8 @@ from serving.model.throughput import (
     Fit,
     Load,
     all_reduce_s,
-    chunks_of,
     attention_s,
+    chunks_of,
     decoding_at_once,
     distinct_experts,
     gemm_s,
@@ -374,7 +374,7 @@ def test_a_mean_step_lies_between_so_many_prompts_and_one_more() -> None:
 
 
 def test_a_long_prompt_comes_in_chunks() -> None:
-    """A prompt of two chunks: with 10 others of 1,000 tokens out, every hundredth step has one, every fiftieth a chunk."""
+    """A prompt of two chunks: with 10 others of 1,000 tokens out every hundredth step has one, and two have a chunk."""
     engine, chunk = small(), 8192
     none, one = (step_s(engine, 11, 2 * chunk + 500, tokens) for tokens in (0, chunk))
     assert kernels_s(engine, Load(2 * chunk, 1000, 11), 11) == pytest.approx(

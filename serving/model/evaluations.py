@@ -14,6 +14,10 @@ SMALL = ("int4", "nvfp4")
 TOLD = ("mmlu", "mmlu_llama", "mmlu_pro", "math_500", "math_lvl5", "humaneval_64")
 
 
+SURE = 2
+"""A difference of so many standard errors of a score is hardly its noise."""
+
+
 class Score(Record):
     """One task: percent right."""
 
@@ -28,6 +32,16 @@ class Score(Record):
         """One standard error of the score, in points: of a yes or no of each item."""
         return 100 * math.sqrt(self.percent / 100 * (1 - self.percent / 100) / self.items)
 
+    @property
+    def change(self) -> float:
+        """Points against the original; nan where there is none."""
+        return math.nan if self.original is None else self.percent - self.original
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether it is lower than the original by more than its noise; both are of the same items."""
+        return self.change < -SURE * self.error_points
+
 
 class Evaluation(Record):
     """What one publisher says of a checkpoint."""
@@ -41,9 +55,7 @@ class Evaluation(Record):
     @property
     def changes(self) -> tuple[float, ...]:
         """Points against the original, of the tasks that have both."""
-        return tuple(
-            each.percent - each.original for each in self.scores.values() if each.original is not None
-        )
+        return tuple(each.change for each in self.scores.values() if each.original is not None)
 
 
 @cache
@@ -85,11 +97,20 @@ def in_short(found: Evaluation) -> str:
     )
     changes = found.changes
     against = (
-        f"{math.fsum(changes) / len(changes):+.2f} points on average over {among(len(changes), len(found.scores))}"
+        f"{math.fsum(changes) / len(changes):+.2f} points on average over {among(len(changes), len(found.scores))}, "
+        f"{fallen(found)}"
         if changes
         else "of bf16 nothing by the same people"
     )
     return f"{found.who} published of these weights: {figures}; {against}"
+
+
+def fallen(found: Evaluation) -> str:
+    """The tasks whose score is lower by more than its noise."""
+    told = [f"{each.title} {each.change:+.2f}" for each in found.scores.values() if each.is_lower]
+    if not told:
+        return f"none lower by more than {SURE} standard errors of its score"
+    return f"lower by more than {SURE} standard errors of a score: {', '.join(told)}"
 
 
 def among(count: int, of: int) -> str:
@@ -115,11 +136,7 @@ def lines(repo: str) -> tuple[str, ...]:
 
 def score_line(score: Score) -> str:
     """One task."""
-    against = (
-        ""
-        if score.original is None
-        else f", bf16 {score.original:.2f} ({score.percent - score.original:+.2f})"
-    )
+    against = "" if score.original is None else f", bf16 {score.original:.2f} ({score.change:+.2f})"
     return (
         f"  {score.title}: {score.percent:.2f}{against}; {score.items:,} items, "
         f"one standard error is {score.error_points:.2f} points"
@@ -131,7 +148,12 @@ def judged_by() -> str:
     table = shipped_table("serving.model", "evaluations.toml")
     tasks = [Score(percent=80.0, **table["task"][task]) for task in table["judged_by"]["tasks"]]
     errors = ", ".join(f"{each.title} {each.error_points:.1f}" for each in tasks)
-    return wrapped(
-        f"One standard error at 80 % right, in points: {errors}. A loss of one point cannot be seen in the last two. "
-        f"{table['judged_by']['text']}."
+    of_difference = wrapped(
+        "Each is the standard error of one score; of a difference on the same items it is 1.4 times that at most, and "
+        "less where the two mostly agree.",
     )
+    at_80 = wrapped(
+        f"One standard error at 80 % right, in points: {errors}. A loss of one point cannot be seen in the last two. "
+        f"{table['judged_by']['text']}.",
+    )
+    return f"{of_difference}\n{at_80}"

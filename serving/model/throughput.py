@@ -172,7 +172,7 @@ def decoding_at_once(engine: Engine, load: Load, running: int) -> float:
 
 
 def others(engine: Engine, decoding: float) -> float:
-    """Beside one that decodes those whose prompts its scheduler lets in meanwhile, each of them once: all but itself."""
+    """Beside one that decodes those whose prompts its scheduler lets in meanwhile, once each: all but itself."""
     return max(0.0, decoding / engine.split.data - 1)
 
 

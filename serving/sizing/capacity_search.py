@@ -26,6 +26,9 @@ from serving.sizing.size_options import further_of
 from serving.sizing.sized_model import SizedModel, named, precisions
 
 TENSOR_SIZES = (1, 2, 4, 8)
+NEARLY = Decimal("1.05")
+"""What costs so many times as much costs nearly as much: a price that is weeks old is no surer."""
+RISKY = 2
 
 
 def capacity(question: Question) -> Capacity:
@@ -88,7 +91,7 @@ def of_fleet(question: Question) -> Capacity:
 
 
 def ranked(question: Question, sizes: ServerSizes) -> tuple[Choice, ...]:
-    """Every choice, the best first: sure before tight, then cheap; each other one says why it is not the first."""
+    """Every choice, the best first, then sure before tight, cheap before dear; each says why it is not the first."""
     choices = settled(question, sizes)
     if choices and choices[0].feasible:
         choices[0] = at_worst_simulated(question, choices[0], sizes)
@@ -100,11 +103,53 @@ def ranked(question: Question, sizes: ServerSizes) -> tuple[Choice, ...]:
 
 
 def settled(question: Question, sizes: ServerSizes) -> list[Choice]:
-    """Every choice, the best first, which is simulated: where its slow requests take more machines, another may be."""
+    """Every choice, the best first, which is simulated: where its slow requests take more machines, another may be.
+
+    So are those of nearly its cost.
+    """
     choices = in_order(question, list(all_choices(question, sizes)))
-    while choices and choices[0].feasible and choices[0].tail is None:
-        choices = in_order(question, [simulated(question, choices[0], sizes), *choices[1:]])
-    return choices
+    while (unsure := next((each for each in nearly(choices) if each.tail is None), None)) is not None:
+        known = [simulated(question, each, sizes) if each is unsure else each for each in choices]
+        choices = in_order(question, known)
+    return heeding_the_worst(question, choices, sizes)
+
+
+def nearly(choices: list[Choice]) -> list[Choice]:
+    """The first and those of its kind that cost hardly more, one of each machine and weights; none of what fails."""
+    first, found = choices[0] if choices else None, dict[tuple[str, str], Choice]()
+    if first is None or not first.feasible:
+        return []
+    for choice in choices:
+        cost, least = cost_of(choice, first), cost_of(first, choice)
+        near = choice is first or (cost is not None and least is not None and cost <= NEARLY * least)
+        if near and is_alike(choice, first):
+            found.setdefault((choice.machine, choice.precision), choice)
+    return list(found.values())
+
+
+def heeding_the_worst(question: Question, choices: list[Choice], sizes: ServerSizes) -> list[Choice]:
+    """The choices; before all others, of those that cost nearly the least, the most faithful that is no great risk.
+
+    Such is one whose worst case costs RISKY times another's of them.
+    """
+    near = nearly(choices)
+    if len(near) < 2:
+        return choices
+    known = [at_worst_simulated(question, choice, sizes) for choice in near]
+    rest = [choice for choice in choices if not any(choice is each for each in near)]
+    least = min(worst_cost(choice, choice) for choice in known)
+    safe = [choice for choice in known if worst_cost(choice, choice) < RISKY * least] or known
+    faithful = precisions(question.model)
+    best = min(safe, key=lambda choice: faithful.index(choice.precision))
+    return [best, *in_order(question, [*(each for each in known if each is not best), *rest])]
+
+
+def worst_cost(choice: Choice, other: Choice) -> Decimal:
+    """What a choice costs a month at worst, beside another; infinite where no number of machines is enough then."""
+    cost = cost_of(choice, other)
+    if cost is None or choice.at_worst is None:
+        return Decimal("Infinity")
+    return cost * choice.at_worst.machines / choice.machines
 
 
 def in_order(question: Question, choices: list[Choice]) -> list[Choice]:
@@ -140,12 +185,32 @@ def why(choice: Choice, first: Choice) -> str:
     if cost is None or least is None:
         return "no price known" if choice.usd_per_month is None else ""
     ratio = cost / least
+    if ratio < 1 and is_alike(choice, first):
+        return f"{1 - ratio:.1%} cheaper, but {instead(choice, first)}"
     if choice.verdict == "tight" and ratio < 1:
         return f"{1 - ratio:.0%} cheaper, but fits only tightly: confirm it by starting it"
     if choice.paid_ahead:
         return f"{ratio:.2f}x the cost, and a Capacity Block: paid ahead, for days or weeks"
     faster = f", {first.e2e_s / choice.e2e_s:.1f}x as fast" if choice.e2e_s < first.e2e_s else ""
     return f"{ratio:.2f}x the cost{faster}"
+
+
+def instead(choice: Choice, first: Choice) -> str:
+    """Why one that costs hardly more is taken before it."""
+    worst = worst_cost(choice, first)
+    if worst < RISKY * worst_cost(first, choice):
+        return f"{choice.precision} in place of {first.precision}"
+    return (
+        f"{worst / worst_cost(first, choice):.1f}x the cost at worst"
+        if worst.is_finite()
+        else "never at worst"
+    )
+
+
+def is_alike(choice: Choice, first: Choice) -> bool:
+    """Whether it is as sure to fit, and by the hour or paid ahead as it is."""
+    kinds = ((each.feasible, each.verdict, each.paid_ahead) for each in (choice, first))
+    return next(kinds) == next(kinds)
 
 
 def cost_of(choice: Choice, other: Choice) -> Decimal | None:
@@ -156,19 +221,14 @@ def cost_of(choice: Choice, other: Choice) -> Decimal | None:
 
 
 def pareto(choices: list[Choice]) -> set[int]:
-    """The choices that no other of the first one's kind beats in both cost and the time of a request.
-
-    Its kind: as sure to fit, and by the hour or paid ahead as it is. Nothing is cheaper than the first, though of one
-    cost with it another may be faster.
-    """
+    """The first, and the choices that no other of its kind beats in both cost and the time of a request."""
     if not choices or not choices[0].feasible:
         return set()
     first, front, fastest = choices[0], {0}, inf
     alike = [
         (cost, choice.e2e_s, index)
         for index, choice in enumerate(choices)
-        if (choice.feasible, choice.verdict, choice.paid_ahead) == (True, first.verdict, first.paid_ahead)
-        and (cost := cost_of(choice, first)) is not None
+        if is_alike(choice, first) and (cost := cost_of(choice, first)) is not None
     ]
     for _, e2e_s, index in sorted(alike):
         if e2e_s < fastest:

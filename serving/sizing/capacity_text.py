@@ -10,9 +10,10 @@ from infra.catalog import machine
 from infra.columns import more_rows, table, wrapped
 from infra.prices import DEFAULT_REGION
 from infra.quantity import counted
-from serving.model import gpu_support
+from serving.model import evaluations, gpu_support
 from serving.sizing.asked_images import with_images
 from serving.sizing.capacity import Capacity, Choice, ClassTail, Fleet, Tail, label
+from serving.sizing.capacity_search import RISKY, cost_of, is_alike, worst_cost
 from serving.sizing.plan_again import asked_for
 from serving.sizing.plan_explained import explained
 from serving.sizing.plan_notes import further_notes
@@ -75,9 +76,10 @@ def next_step(answer: Capacity, question: Sequence[Asked], written_to: Path | No
 def asked(answer: Capacity) -> str:
     """The question, as understood."""
     traffic, g_tokens = answer.traffic, rate(answer.traffic.tokens_per_month / 1e9)
-    return (
+    return wrapped(
         f"{answer.model}: {rate(traffic.requests_per_s)} requests/s, {rate(traffic.peak_requests_per_s)} at peak, "
-        f"{traffic.lengths} ({g_tokens} G tokens a month){promised(answer.promise, traffic)}"
+        f"{traffic.lengths} ({g_tokens} G tokens a month){promised(answer.promise, traffic)}",
+        "",
     )
 
 
@@ -112,8 +114,9 @@ def chosen(best: Choice, answer: Capacity) -> str:
         f"  At peak an average request takes {best.e2e_s:.1f} s: TTFT {best.ttft_s:.2f} s, then "
         f"{best.tpot_s * 1000:.1f} ms a token.",
         *tail(best),
-        f"  {at_worst(best)}",
-        f"  Basis: {best.basis}.",
+        wrapped(at_worst(best)),
+        *surer(best, answer),
+        wrapped(f"Basis: {best.basis}."),
     ]
     lines += [*wrapped_notes(best, answer), *further(answer)]
     if best.verdict == "tight":
@@ -145,9 +148,10 @@ def wrapped_notes(best: Choice, answer: Capacity) -> list[str]:
     """What is known to need care of those weights on that GPU."""
     whole = machine(best.machine)
     assert whole.gpu is not None
-    family = named(answer.model, best.precision).family
-    told = gpu_support.notes(whole.gpu, family, best.precision, "auto", whole.kind == "owned")
-    return [wrapped(note, "  - ") for note in told]
+    subject = named(answer.model, best.precision)
+    told = gpu_support.notes(whole.gpu, subject.family, best.precision, "auto", whole.kind == "owned")
+    quality = evaluations.note(subject.repo, subject.precision)
+    return [wrapped(note, "  - ") for note in (*told, *filter(None, [quality]))]
 
 
 def further(answer: Capacity) -> list[str]:
@@ -181,6 +185,20 @@ def at_worst(choice: Choice) -> str:
     )
 
 
+def surer(best: Choice, answer: Capacity) -> list[str]:
+    """A choice that costs much less at worst, where the first is a risk; nothing where none does."""
+    worst = worst_cost(best, best)
+    others = [each for each in answer.choices[1:] if each.feasible and is_alike(each, best)]
+    least = min(others, key=lambda each: worst_cost(each, best), default=None)
+    if least is None:
+        return []
+    now, then = cost_of(least, best), worst_cost(least, best)
+    if not then.is_finite() or then * RISKY > worst:
+        return []
+    said = f"Less at risk: {label(least)}, {dollars(now)} a month, at worst {dollars(then)}."
+    return [wrapped(said)]
+
+
 def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
     """What the machines that are there carry, which of them it takes, and what is missing."""
     peak, carries = rate(answer.traffic.peak_requests_per_s), rate(fleet.carries_requests_per_s)
@@ -194,6 +212,10 @@ def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
         f"{answer.model} {fleet.precision}"
     )
     worst = f"  If the speed is at the bad end of its band: {rate(fleet.at_worst_requests_per_s)} requests/s."
+    idle = (
+        f"  With those that it does not take: {rate(fleet.all_carry_requests_per_s)} requests/s, "
+        f"{rate(fleet.all_at_worst_requests_per_s)} at worst."
+    )
     titles = ("it takes", "TP", "replicas", "requests/s each", "at worst", "TPOT ms", "verdict", "why not")
     rows = [
         (
@@ -212,10 +234,29 @@ def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
     return [
         asked(answer),
         "\n".join(
-            [head, *tails(answer), worst, *(f"  Basis: {basis}." for basis in bases), *further(answer)]
+            [
+                head,
+                *tails(answer),
+                worst,
+                *([idle] if fleet.all_carry_requests_per_s > fleet.carries_requests_per_s else []),
+                *(wrapped(f"Basis: {basis}.") for basis in bases),
+                *(quality(fleet, answer)),
+                *further(answer),
+            ]
         ),
-        table([titles, *rows]),
+        f"{table([titles, *rows])}\n{wrapped(filling(answer), '')}",
     ]
+
+
+def quality(fleet: Fleet, answer: Capacity) -> list[str]:
+    """What others measured of the answers of those weights."""
+    subject = named(answer.model, fleet.precision)
+    return [wrapped(note, "  - ") for note in [evaluations.note(subject.repo, subject.precision)] if note]
+
+
+def filling(answer: Capacity) -> str:
+    """Of what a full machine carries the share that is counted on."""
+    return f"(requests/s each: of a full machine, of which {answer.promise.fill:.0%} is counted on, --fill)"
 
 
 def tails(answer: Capacity) -> list[str]:
@@ -249,6 +290,11 @@ def ranking(answer: Capacity, is_whole: bool) -> str:
     lines = "Ranked\n" + table([head, *map(row, shown)]) + more_rows(len(choices), most)
     if any(choice.usd_per_month is None and choice.usd_per_month_elsewhere for choice in shown):
         lines += f"\n(in brackets: {DEFAULT_REGION}'s price, by which all are ranked; ask AWS: corral prices --refresh)"
+    if (
+        any(choice.at_worst and choice.tail is None for choice in shown)
+        and answer.choices[0].tail is not None
+    ):
+        lines += "\n(at worst: slow requests are simulated of the first, and of what costs nearly as little)"
     return lines
 
 
