@@ -106,4 +106,7 @@ def test_the_explanation_has_every_figure(capsys: pytest.CaptureFixture[str]) ->
         "  One standard error at 80 % right, in points: MMLU 0.3, HumanEval 3.1, MATH-500 1.8. A loss of one\n"
         "  point cannot be seen in the last two. Meta's card of Llama 4 has neither HumanEval nor MATH-500."
     )
+    assert lines(W4A16)[-2].startswith(
+        "  Each is the standard error of one score; of a difference on the same items"
+    )
     assert lines("somebody/else") == ()

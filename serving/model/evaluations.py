@@ -131,7 +131,7 @@ def lines(repo: str) -> tuple[str, ...]:
             *map(score_line, found.scores.values()),
         )
     ]
-    return (*told, judged_by()) if told else ()
+    return (*told, *judged_by()) if told else ()
 
 
 def score_line(score: Score) -> str:
@@ -143,8 +143,8 @@ def score_line(score: Score) -> str:
     )
 
 
-def judged_by() -> str:
-    """What articles judge by, and how little it shows: at 80 % right."""
+def judged_by() -> tuple[str, str]:
+    """What a standard error is of; and what articles judge by, and how little it shows: at 80 % right."""
     table = shipped_table("serving.model", "evaluations.toml")
     tasks = [Score(percent=80.0, **table["task"][task]) for task in table["judged_by"]["tasks"]]
     errors = ", ".join(f"{each.title} {each.error_points:.1f}" for each in tasks)
@@ -156,4 +156,4 @@ def judged_by() -> str:
         f"One standard error at 80 % right, in points: {errors}. A loss of one point cannot be seen in the last two. "
         f"{table['judged_by']['text']}.",
     )
-    return f"{of_difference}\n{at_80}"
+    return of_difference, at_80

@@ -6,6 +6,7 @@ from infra.argument import pasted
 from infra.asked import again
 from infra.catalog import gpus
 from infra.columns import table, wrapped
+from infra.quantity import counted
 from serving.model.memory import Term, outside
 from serving.model.models import models
 from serving.sizing.plan import Drafts, Plan
@@ -139,7 +140,7 @@ def speed_lines(plan: Plan) -> str:
     title = f"Speed at {load.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out"
     low, high = speed.output_tokens_per_s / speed.band, speed.output_tokens_per_s * speed.band
     rows = [
-        ("output", f"{speed.output_tokens_per_s:,.0f} tokens/s (between {low:,.0f} and {high:,.0f})"),
+        ("output", f"{rate(speed.output_tokens_per_s)} tokens/s (between {rate(low)} and {rate(high)})"),
         ("TTFT, TPOT", f"{speed.ttft_s:.2f} s, {speed.tpot_s * 1000:.1f} ms"),
         ("basis", speed.basis),
     ]
@@ -147,11 +148,20 @@ def speed_lines(plan: Plan) -> str:
         rows.insert(2, ("drafts", drafted(plan.drafts)))
     if plan.saturation_concurrency:
         rows.insert(
-            2, ("saturates", f"at about {plan.saturation_concurrency} requests at once{at_saturation(plan)}")
+            2,
+            (
+                "saturates",
+                f"at about {counted(plan.saturation_concurrency, 'request')} at once{at_saturation(plan)}",
+            ),
         )
     if speed.running < load.concurrency:
         rows.insert(1, ("running", f"{speed.running} at once; the others wait for KV cache"))
     return title + "\n" + table(rows)
+
+
+def rate(per_s: float) -> str:
+    """Whole tokens a second; of few two digits, or a long prompt's are all 1."""
+    return f"{per_s:,.0f}" if per_s >= 10 else f"{per_s:.2g}"
 
 
 def drafted(drafts: Drafts) -> str:
@@ -169,7 +179,7 @@ def at_saturation(plan: Plan) -> str:
     """The speed at the saturation point."""
     points = [point for point in plan.curve if point.concurrency == plan.saturation_concurrency]
     return (
-        f": {points[0].output_tokens_per_s:,.0f} tokens/s, TPOT {points[0].tpot_s * 1000:.0f} ms"
+        f": {rate(points[0].output_tokens_per_s)} tokens/s, TPOT {points[0].tpot_s * 1000:.0f} ms"
         if points
         else ""
     )

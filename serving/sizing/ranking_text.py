@@ -7,6 +7,7 @@ from infra.asked import again
 from infra.columns import more_rows, table, wrapped
 from infra.prices import ON_DEMAND
 from serving.sizing.plan import Plan
+from serving.sizing.plan_text import rate
 from serving.sizing.size import Ranking
 from serving.sizing.size_options import Options
 
@@ -70,7 +71,7 @@ def ranking_row(plan: Plan) -> tuple[str, ...]:
         plan.precision,
         plan.verdict,
         hourly(plan),
-        f"{speed.output_tokens_per_s:,.0f}" if speed else "-",
+        rate(speed.output_tokens_per_s) if speed else "-",
         f"{plan.usd_per_mtok:.2f}" if plan.usd_per_mtok else "-",
         f"{plan.kv.max_context_tokens:,}",
         f"{plan.memory.kv_cache_gib:.1f}",
