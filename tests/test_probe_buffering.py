@@ -379,5 +379,7 @@ def test_behind_nginx(
             tmp_path / "results",
         )
     assert (made.succeeded, made.output_tokens, made.buffered_fraction) == (8, 8 * tokens, fraction)
-    reasons = [text for text in made.invalid_because if text.startswith("buffered on the way: 8 of 8 answers")]
+    reasons = [
+        text for text in made.invalid_because if text.startswith("buffered on the way: 8 of 8 answers")
+    ]
     assert (len(reasons), "buffered" in made.spoiled_by) == (bool(fraction), bool(fraction))

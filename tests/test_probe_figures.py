@@ -581,6 +581,17 @@ def test_what_the_requests_themselves_say() -> None:
     assert said([bare]) == ("the server gave no usage for some requests: their chunks are counted as tokens",)
 
 
+@pytest.mark.parametrize(
+    ("asked", "counted", "is_told"), [(40, 45, False), (40, 46, True), (1, 3, True), (0, 9, False)]
+)
+def test_more_tokens_than_asked_for_are_told(asked: int, counted: int, is_told: bool) -> None:
+    result = Result(0, 0, 0, 5, gaps_us=[1] * counted, output_tokens=counted, output_asked=asked)
+    found = [
+        text for text in said([result]) if text.startswith("the server counted more output tokens than asked")
+    ]
+    assert len(found) == is_told
+
+
 @pytest.mark.parametrize("fields", [{"prefix_tokens": 5}, {"turns": 2}, {"prompts_file": "x"}])
 def test_prompts_that_share_something_may_be_hit(fields: dict[str, Any]) -> None:
     run = CLOSED.model_copy(update={"workload": CLOSED.workload.model_copy(update=fields)})

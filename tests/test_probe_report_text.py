@@ -89,6 +89,19 @@ def test_a_report_in_words() -> None:
     assert report_text(REPORT, Path("out")) == WHOLE
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_report_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setattr("infra.terminal.width", lambda stream: columns)
+    long = REPORT.model_copy(update={"invalid_because": ("why not " * 40,), "warnings": ("take care " * 40,)})
+    assert max(map(len, report_text(long, Path("out")).splitlines())) <= columns
+
+
+@pytest.mark.parametrize(("requests", "slots"), [(4, 4), (8, 8), (200, 8), (None, 8)])
+def test_no_more_at_a_time_than_there_are(requests: int | None, slots: int) -> None:
+    load = REPORT.load | {"shape": "concurrency", "concurrency": 8, "requests": requests}
+    assert f", {slots} at a time, " in what_was_done(REPORT.model_copy(update={"load": load}))
+
+
 def test_a_bare_report_in_words() -> None:
     nothing: dict[str, Any] = dict.fromkeys(
         ("ttft_s", "tpot_s", "itl_s", "e2e_s", "itl_per_token_s", "steady")

@@ -92,6 +92,19 @@ def test_a_step_run_again_is_all_its_runs_but_those_that_were_spoiled() -> None:
     assert (found.verdict, found.valid) == ("refused", True)
 
 
+def test_steps_are_held_against_each_other_by_one_throughput() -> None:
+    """The steady one only where every run of the sweep has one: that over all is less, by ramp and drain."""
+    steady = Steady(
+        rule="", start_s=0, end_s=1, output_tokens_per_s=130.0, total_tokens_per_s=0, request_per_s=0
+    )
+    short, long = StepRun(a_report(90.0), Path("x")), StepRun(a_report(100.0, steady=steady), Path("y"))
+    found = [points_of(runs, STEPS) for runs in ({1.0: [long], 2.0: [long]}, {1.0: [short], 2.0: [long]})]
+    assert [[each.output_tokens_per_s for each in points.values()] for points in found] == [
+        [130.0, 130.0],
+        [90.0, 100.0],
+    ]
+
+
 @pytest.mark.parametrize(
     ("report", "verdict"),
     [
@@ -258,6 +271,7 @@ def test_the_probes_own_limit_is_no_saturation(slo: Slo, loads: list[float]) -> 
             "refused_beyond",
             "at 1, 5 of 10 requests failed (5 http_429), more than the 0.01 of --max-failed",
         ),
+        (a_report(sent=0, succeeded=0), "refused_beyond", "at 1, no request came to an end"),
         (busy(), "limited_by_client", "at 1, the probe was busy"),
         (busy(spoiled_by=("buffered",)), "buffered_on_the_way", "at 1, the probe was busy"),
         (busy(spoiled_by=("tokens",)), "tokens_do_not_add_up", "at 1, the probe was busy"),
