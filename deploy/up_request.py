@@ -9,17 +9,14 @@ from deploy.provision_request import Asking, Where, asking_for, asking_of
 from deploy.targets import adapters
 from deploy.targets.abilities import RentsMachines
 from deploy.targets.choose import place_called
-from deploy.targets.deployment import checked_name, names
+from deploy.targets.deployment import checked_name, name_of, name_of_model, names
 from deploy.targets.hub_weights import is_fetched, told
 from deploy.targets.table import PLACES, default, renting
 from deploy.targets.wishes import PlaceOptions, Wishes
 from infra.argument import pasted
 from infra.asked import again
-from infra.catalog import machine
 from infra.columns import table, wrapped
 from infra.errors import DoesNotFit, UsageError
-from infra.lifetime import minutes
-from infra.prices import ON_DEMAND, HourlyPrice, price_of
 from infra.printable import sentence
 from infra.quantity import counted
 from infra.say import is_somebody_there, notice, progress
@@ -76,7 +73,17 @@ def asking_model(
     plan = answer_for(model, named.precision, named.on or "", options)
     if not plan.fits:
         raise DoesNotFit(f"This plan does not fit: {plan.reason}", f"See what holds it: {size_again(plan)}")
-    return asking_of(plan, Path.cwd(), where, wishes, is_dry)
+    return asking_of(plan, Path.cwd(), called(where, plan), wishes, is_dry)
+
+
+def called(where: Where, plan: Plan) -> Where:
+    """With the name it will have: the model's own, so that the lines after this one are typed as this one was."""
+    if where.name is not None:
+        return where
+    name = name_of_model(plan, where.place)
+    if name != (first := name_of(plan.model)) and first in names():
+        progress(f"{first} is another deployment; this one is called {name}")
+    return where.model_copy(update={"name": name})
 
 
 def is_deployed(what: str) -> bool:
@@ -195,9 +202,10 @@ def summary(asking: Asking) -> str:
     plan, target = asking.deployment.plan, asking.deployment.target
     stored = getattr(asking.wishes, "weights", None)
     speed = f", {plan.throughput.output_tokens_per_s:,.0f} tokens/s (modelled)" if plan.throughput else ""
+    longest = plan.serve.max_model_len or plan.kv.max_context_tokens  # what it will take, not what it could
     lines = [
-        f"{plan.model} in {plan.precision} on {plan.machine.name} ({target}): {plan.verdict}, requests of up to "
-        f"{plan.kv.max_context_tokens:,} tokens{speed}",
+        f"{asking.deployment.name}: {plan.model} in {plan.precision} on {plan.machine.name} ({target}): "
+        f"{plan.verdict}, requests of up to {longest:,} tokens{speed}",
         f"weights: {stored}" if stored else weights_line(plan),
     ]
     return "\n".join(map(sentence, lines))
@@ -213,27 +221,8 @@ def weights_line(plan: Plan) -> str:
 
 def dry_text(asking: Asking, steps: int) -> str:
     """The same, with what it would cost, where nothing is done."""
-    lines, ttl = [summary(asking)], getattr(asking.wishes, "ttl", "")
-    if ttl and (price := price_there(asking)):
-        hours = minutes(ttl, "--ttl") / 60
-        lines.append(
-            sentence(
-                f"price: {price.usd_per_hour:.2f} USD an hour ({price.source}, {price.checked_on}), "
-                f"{float(price.usd_per_hour) * hours:.2f} USD in the {hours:g} hours until it ends itself"
-            )
-        )
+    lines, place = [summary(asking)], place_called(asking.deployment.target)
+    if isinstance(place, RentsMachines):
+        lines.append(sentence(f"price: {place.stored_cost(asking.deployment, asking.wishes)}"))
     asked = f"{counted(steps, 'step')}, shown by --json; nobody was asked, and nothing done."
     return "\n".join([*lines, asked])
-
-
-def price_there(asking: Asking) -> HourlyPrice | None:
-    """The stored price of its machine in the first region that is tried, which may be another than the plan's.
-
-    None where it is bought another way than by the hour, or other types are tried, or nobody knows.
-    """
-    wishes = asking.wishes
-    regions = getattr(wishes, "regions", ())
-    others = (getattr(wishes, field, ()) for field in ("instance_types", "capacity_reservation_id"))
-    if not regions or any(others) or getattr(wishes, "purchases", ()) != (ON_DEMAND,):
-        return None
-    return price_of(machine(asking.deployment.plan.machine.name), regions[0])

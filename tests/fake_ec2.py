@@ -442,7 +442,7 @@ class FakeEc2:
 
     def describe_tags(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         self.settle()
-        wanted = {"Key": Filters[0]["Values"][0], "Value": Filters[1]["Values"][0]}
+        wanted = {each["Name"].capitalize(): each["Values"] for each in Filters}
         shown = {key: row for key, row in self.instances.items() if self.shown(row)}
         types = {
             "instance": shown,
@@ -454,10 +454,11 @@ class FakeEc2:
         }
         return {
             "Tags": [
-                {"ResourceType": kind, "ResourceId": key, **wanted}
+                {"ResourceType": kind, "ResourceId": key, **tag}
                 for kind, things in types.items()
                 for key, thing in things.items()
-                if wanted in thing["Tags"]
+                for tag in thing["Tags"]
+                if all(tag[part] in values for part, values in wanted.items())
             ]
         }
 

@@ -17,6 +17,10 @@ from infra.aws.account_preflight import Survey
 from infra.aws.order import Order
 from infra.errors import UsageError
 
+BESIDE = (
+    "for a volume of 150 GiB and a public address (AWS EBS and VPC pricing as quoted by others, unverified, "
+    "2026-11-28); traffic comes on top"
+)
 TODAY = "(AWS Price List API (GetProducts), 2026-09-21)"
 STORED = (
     "(AWS Pricing API, as generated into aws/karpenter-provider-aws (zz_generated.pricing_aws.go), 2026-07-20, "
@@ -50,8 +54,8 @@ def test_todays_price_is_asked_for_once_a_type_and_region_and_carried_on(tmp_pat
     ]
     assert priced(an_order(), survey).usd_per_hour == 6.1
     assert cost_sentence(an_order(), survey) == (
-        "g5.12xlarge in us-east-1: 6.100 USD per hour (AWS Price List API (GetProducts), 2026-09-21), at most 48.80 "
-        "USD in the 8 hours until it ends itself; plus its volume"
+        "g5.12xlarge in us-east-1: 6.100 USD per hour (AWS Price List API (GetProducts), 2026-09-21), at most 49.17 "
+        f"USD in the 8 hours until it ends itself; 0.37 USD of it {BESIDE}"
     )
 
 
@@ -112,7 +116,8 @@ def test_with_no_price_at_all_it_goes_on_only_when_that_is_said(tmp_path: Path) 
     assert found(survey) == [("warning", "eu-west-1", f"on-demand g5.12xlarge: no price is known; {DENIED}")]
     assert (
         cost_sentence(allowed, survey)
-        == "g5.12xlarge in eu-west-1 at a price nobody knows, for at most 8 hours; plus its volume"
+        == "g5.12xlarge in eu-west-1 at a price nobody knows, for at most 8 hours; plus a volume of 150 GiB and a "
+        "public address, at a price corral does not know; traffic comes on top"
     )
     assert priced(allowed, survey).usd_per_hour is None
     assert up(door(aws, clock, tmp_path), allowed).spot.region == "eu-west-1"
@@ -207,7 +212,7 @@ def test_a_limit_below_on_demand_picks_the_zones_below_it_and_goes_to_ec2_as_the
     survey = look(aws, order, tmp_path)
     assert [spot.zone for spot in survey.spots] == ["us-east-1b", "us-east-1c"]
     assert cost_sentence(order, survey).startswith(
-        "g5.12xlarge in us-east-1: at most 3.000 USD per hour (--max-usd-per-hour), at most 24.00 USD in the 8 hours"
+        "g5.12xlarge in us-east-1: at most 3.000 USD per hour (--max-usd-per-hour), at most 24.37 USD in the 8 hours"
     )
     here.spot_usd["us-east-1b"] = "3.2"
     at = door(aws, clock, tmp_path)
@@ -244,7 +249,7 @@ def test_a_spot_machine_without_a_ceiling_says_that_its_price_may_rise(tmp_path:
     order = spot_order(instance_types=("p5e.48xlarge",))
     assert cost_sentence(order, look(aws, order, tmp_path)) == (
         "p5e.48xlarge in us-east-1: 2.050 USD per hour (EC2 DescribeSpotPriceHistory, 2026-09-21), a spot price that "
-        "may rise; 16.40 USD in 8 hours at that price; plus its volume"
+        f"may rise; 16.40 USD in 8 hours at that price; plus 0.37 USD {BESIDE}"
     )
 
 
@@ -265,7 +270,7 @@ def test_a_capacity_block_is_not_paid_by_the_hour(tmp_path: Path) -> None:
     assert not any(call.operation == "GetProducts" for call in aws.calls)
     assert (
         cost_sentence(order, survey)
-        == "p5.48xlarge in us-east-1, in a capacity block that is paid already; plus its volume"
+        == f"p5.48xlarge in us-east-1, in a capacity block that is paid already; plus 0.37 USD {BESIDE}"
     )
 
 

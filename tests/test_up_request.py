@@ -13,7 +13,7 @@ from deploy import up_request
 from deploy.cli.main import run
 from deploy.provision_request import Where
 from deploy.targets import adapters
-from deploy.targets.deployment import Deployment
+from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ec2 import documents
 from deploy.targets.ec2 import place as ec2_place
 from deploy.targets.wishes import Wishes
@@ -266,14 +266,68 @@ def test_all_that_was_typed_is_read_before_an_adapter_comes(
 
 
 @pytest.mark.parametrize(
-    "words", [["--purchase", "spot"], ["--instance-type", "g5.24xlarge"], ["--region", "eu-west-3"]],
-    ids=["spot", "other-type", "no-price-there"],
+    ("words", "price"),
+    [
+        ("--purchase spot", "price: g5.12xlarge in us-east-1: at most 5.672 USD per hour ("),
+        ("--instance-type g5.24xlarge", "price: g5.24xlarge in us-east-1: 8.144 USD per hour ("),
+        ("--region eu-west-3", "price: g5.12xlarge in eu-west-3 at a price nobody knows, for at most 12 hours; plus a"),
+        ("--region eu-west-3 --max-usd-per-hour 1 --allow-unknown-price", "price: g5.12xlarge in eu-west-3 at a price"),
+        ("--purchase spot --max-usd-per-hour 2", "price: g5.12xlarge in us-east-1: at most 2.000 USD per hour (--max"),
+    ],
 )  # fmt: skip
-def test_a_price_that_would_not_be_paid_is_not_shown(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+def test_the_price_of_what_would_be_rented_is_shown_or_that_nobody_knows_it(
+    words: str, price: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["up", "scout", "--precision", "int4", "--on", "g5.12xlarge", *words, "--dry-run"]) == 0
-    assert "price" not in capsys.readouterr().out
+    where = [] if "--region" in words else ["--region", "us-east-1"]
+    assert run(["up", *SCOUT[:5], "--dry-run", *words.split(), *where]) == 0
+    said = capsys.readouterr().out.splitlines()[2]
+    assert said.startswith(price)
+    assert said.endswith("(by prices stored here; AWS is asked before the launch)")
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+@pytest.mark.parametrize("regions", [["eu-west-3"], ["us-east-1", "eu-west-3"]])
+def test_a_limit_that_no_stored_price_is_known_to_keep_does_not_pass_unasked(
+    regions: list[str], as_json: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [word for region in regions for word in ("--region", region)]
+    assert run(["up", *SCOUT[:5], "--max-usd-per-hour", "1", "--dry-run", *where, *as_json]) == 2
+    said = capsys.readouterr()
+    message = (
+        f"No price of g5.12xlarge in {' or '.join(regions)} is stored that is within --max-usd-per-hour 1: "
+        "it cannot be checked without asking AWS."
+    )
+    hint = f"Ask it: corral prices --refresh --region {regions[0]}"
+    if as_json:
+        assert json.loads(said.out)["error"] == {
+            "type": "UsageError",
+            "message": message,
+            "hint": hint,
+            "exit_code": 2,
+        }
+    else:
+        assert (said.out, said.err) == ("", f"error: {message}\nhint: {hint}\n")
+
+
+def test_a_model_is_deployed_under_its_own_name_unless_another_has_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def called(precision: str, on: str = "g5.12xlarge") -> str:
+        which = WhichMachine(precision=precision, on=on)
+        wishes = Wishes({"ec2": {"regions": ("us-east-1",)}})
+        made = asking_up("scout", which, SizedFirst(), Where(), wishes, True).deployment
+        made.write(folder(made.name) / "deployment.json")
+        return made.name
+
+    names = [
+        called("int4"),
+        called("int4"),
+        called("fp8", "g7e.12xlarge"),
+        called("fp8", "g7e.12xlarge"),
+        called("int4"),
+    ]
+    assert names == ["scout", "scout", "scout-fp8", "scout-fp8", "scout"]
+    assert "scout is another deployment; this one is called scout-fp8" in capsys.readouterr().err
 
 
 def test_a_dry_run_is_a_summary_and_with_json_the_requests(
@@ -284,10 +338,13 @@ def test_a_dry_run_is_a_summary_and_with_json_the_requests(
     requests = json.loads(capsys.readouterr().out)
     assert run(words) == 0
     assert capsys.readouterr().out == (
-        "scout in int4 on g5.12xlarge (ec2): tight, requests of up to 200,208 tokens, 301 tokens/s (modelled)\n"
+        "scout: scout in int4 on g5.12xlarge (ec2): tight, requests of up to 32,768 tokens, 301 tokens/s (modelled)\n"
         "weights: 60.4 GiB of RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16, from the model hub\n"
-        "price: 5.67 USD an hour (AWS Pricing API, as generated into aws/karpenter-provider-aws "
-        "(zz_generated.pricing_aws.go), 2026-07-20), 68.06 USD in the 12 hours until it ends itself\n"
+        "price: g5.12xlarge in us-east-1: 5.672 USD per hour (AWS Pricing API, as generated into "
+        "aws/karpenter-provider-aws (zz_generated.pricing_aws.go), 2026-07-20), at most 68.61 USD in the 12 hours "
+        "until it ends itself; 0.55 USD of it for a volume of 150 GiB and a public address (AWS EBS and VPC pricing as "
+        "quoted by others, unverified, 2026-11-28); traffic comes on top (by prices stored here; AWS is asked before "
+        "the launch)\n"
         f"{len(requests)} steps, shown by --json; nobody was asked, and nothing done.\n"
     )
     plan = tmp_path / "plan.json"
@@ -300,4 +357,4 @@ def test_a_dry_run_is_a_summary_and_with_json_the_requests(
     elsewhere = ["--region", "eu-central-1", "--weights", "s3://bucket/scout/", "--dry-run"]
     assert run(["up", str(plan), "--target", "ec2", *elsewhere]) == 0
     shown = capsys.readouterr().out
-    assert (shown.splitlines()[1], "price:" in shown) == ("weights: s3://bucket/scout/", False)
+    assert shown.splitlines()[1] == "weights: s3://bucket/scout/"

@@ -16,7 +16,7 @@ def connect(name: Name, as_json: Json = False) -> None:
     from serving.vllm.endpoint import Endpoint
 
     def opened(answering: Endpoint) -> None:
-        emit(answering, f"{endpoint(name, answering)}\n{next_line(deployment, 'serving')}", as_json)
+        emit(answering, f"{endpoint(deployment, answering)}\n{next_line(deployment, 'serving')}", as_json)
         sys.stdout.flush()  # whoever reads it does not wait until Ctrl-C
 
     deployment = load(name)

@@ -45,7 +45,7 @@ def serve(
     deployment = place_of(deployment).with_token_file(deployment, asked.hf_token_file)
 
     def tell(answering: Endpoint) -> None:
-        text = endpoint(deployment.name, answering)
+        text = endpoint(deployment, answering)
         emit(answering, f"{text}\n{next_line(deployment, 'serving')}", as_json)
 
     if dry_run:

@@ -20,9 +20,14 @@ def stop(
     from deploy.next_step import next_line
     from deploy.targets.deployment import load
     from deploy.targets.show_server import status as shown
+    from deploy.targets.table import PLACES
+    from infra.asked import again
     from infra.say import emit
 
     deployment = load(name)
     run(deployment, now)
     current = status(deployment)
-    emit(current, f"{shown(current)}\n{next_line(deployment, current.state)}", as_json)
+    text = f"{shown(current)}\n{next_line(deployment, current.state)}"
+    if PLACES[deployment.target].rents:
+        text += f"\nWhat it keeps still costs; give it back: corral down {name}{again()}"
+    emit(current, text, as_json)

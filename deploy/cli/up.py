@@ -49,5 +49,5 @@ def up(
         return
     about = "" if is_plan(what) else summary(asking)
     answering = run(asking.deployment, asking.wishes, approval(yes, about))
-    text = endpoint(asking.deployment.name, answering)
+    text = endpoint(asking.deployment, answering)
     emit(answering, f"{text}\n{next_line(asking.deployment, 'serving')}", as_json)

@@ -1,6 +1,7 @@
 """A deployment: one named endpoint, where it runs, and the folder that keeps its documents."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -124,10 +125,34 @@ def deployment_for(plan: Plan, target: str, name: str | None) -> Deployment:
 
 def default_name(plan: Plan) -> str:
     """A name made of the model and its precision, such as scout-int4."""
-    return (
-        re.sub("[^a-z0-9]+", "-", f"{plan.model}-{plan.precision}".lower()).strip("-")[:40].strip("-")
-        or "model"
-    )
+    return name_of(f"{plan.model}-{plan.precision}")
+
+
+def name_of(words: str) -> str:
+    """A name that some words come to, such as meta-llama-scout."""
+    return re.sub("[^a-z0-9]+", "-", words.lower()).strip("-")[:40].strip("-") or "model"
+
+
+def name_of_model(plan: Plan, target: str) -> str:
+    """What a deployment made of a model is called: as the model, unless another is called so; then with its precision.
+
+    One of the same plan at the same place is no other: it is made ready again.
+    """
+    first, then = name_of(plan.model), default_name(plan)
+    if first in RESERVED or is_another(first, plan, target):
+        return then
+    return then if first not in names() and then in names() and not is_another(then, plan, target) else first
+
+
+def is_another(name: str, plan: Plan, target: str) -> bool:
+    """Whether the deployment of that name is of another model, precision, machine or place; one unread is not known."""
+    if name not in names():
+        return False
+    with suppress(DocumentError):
+        known = load(name)
+        kept = (known.target, known.plan.model, known.plan.precision, known.plan.machine.name)
+        return kept != (target, plan.model, plan.precision, plan.machine.name)
+    return False
 
 
 def load(name: str) -> Deployment:

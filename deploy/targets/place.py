@@ -99,6 +99,10 @@ class Teardown(Record):
     """The cloud's account that was searched, where there is one."""
     kept: tuple[str, ...] = ()
     """What stays on purpose, with its size: weights that other deployments may share."""
+    found: bool = Field(default=True, exclude_if=lambda found: found)
+    """Whether anything had that name; told where nothing did, which proves nothing about what was meant."""
+    others: tuple[str, ...] = Field(default=(), exclude_if=lambda others: not others)
+    """What is there under other names, told with it: it may be what was meant, and cost."""
     audit: str = Field(default="", exclude_if=lambda audit: not audit)
     """Where what its gateway noted of each request stays; absent where there is nothing."""
 

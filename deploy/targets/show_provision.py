@@ -30,7 +30,8 @@ def provisioned(deployment: Deployment, where: str) -> str:
     """What is ready."""
     is_unjudged = PLACES[deployment.target].rents and deployment.plan.machine.hosts == 1
     begins = f"\nIts server starts by itself. {UNJUDGED}" if is_unjudged else ""
-    return f"{deployment.name} is provisioned on {where}.{begins}"
+    end = f"\nend:      corral down {deployment.name}" if PLACES[deployment.target].rents else ""
+    return f"{deployment.name} is provisioned on {where}.{begins}{end}"
 
 
 def teardown(proof: Teardown) -> str:
@@ -38,9 +39,15 @@ def teardown(proof: Teardown) -> str:
     counts = table(((kind, str(count)) for kind, count in proof.counts.items()), indent="")
     left = [f"left: {line}" for line in proof.left]
     where = f" in account {proof.account}" if proof.account else ""
+    nothing = f"Nothing of {proof.name} is left{where}."
+    if not proof.found:
+        there = [f"there is: {line}" for line in proof.others] or ["Nor is anything else of corral's there."]
+        nothing = "\n".join(
+            [f"Nothing called {proof.name} was found{where}: nothing was taken away.", *there]
+        )
     kept = [f"Kept, as other deployments may share it: {line}" for line in proof.kept]
     kept += [f"Kept: the audit of its gateway, {proof.audit}"] if proof.audit else []
-    return "\n".join([*counts.splitlines(), *(left or [f"Nothing of {proof.name} is left{where}."]), *kept])
+    return "\n".join([*counts.splitlines(), *(left or [nothing]), *kept])
 
 
 def leftover(proof: Teardown) -> LeftoverError:

@@ -4,7 +4,9 @@ import json
 import shlex
 from typing import cast
 
+from deploy.targets.deployment import Deployment
 from deploy.targets.place import Status
+from deploy.targets.table import PLACES
 from infra.argument import pasted
 from infra.printable import sentence
 from serving.vllm.endpoint import Endpoint
@@ -26,8 +28,9 @@ def shell(request: dict[str, object]) -> str:
     return "\n".join([*given, shlex.join(cast(list[str], request["argv"]))])
 
 
-def endpoint(name: str, answering: Endpoint) -> str:
-    """Where it answers, and what to do with it: lines to paste."""
+def endpoint(deployment: Deployment, answering: Endpoint) -> str:
+    """Where it answers, and what to do with it: lines to paste; the last ends what was begun, and what it costs."""
+    name = deployment.name
     key_file = pasted(answering.api_key_file) if answering.api_key_file else ""
     secret = f' -H "Authorization: Bearer $(cat {key_file})"' if key_file else ""
     body = json.dumps(
@@ -38,8 +41,16 @@ def endpoint(name: str, answering: Endpoint) -> str:
         f"{answering.served_model_name} answers at {answering.base_url}\n"
         f"ask:      curl {completions}{secret} -H 'Content-Type: application/json' -d {shlex.quote(body)}\n"
         f"look:     corral status {name}; corral logs -f {name}\n"
-        f"end:      corral stop {name}"
+        f"{ending(deployment)}"
     )
+
+
+def ending(deployment: Deployment) -> str:
+    """How to end it: what is rented goes on costing until it is given back."""
+    name = deployment.name
+    if not PLACES[deployment.target].rents:
+        return f"end:      corral stop {name}"
+    return f"pause:    corral stop {name}  # its volume still costs\nend:      corral down {name}"
 
 
 def status(current: Status) -> str:

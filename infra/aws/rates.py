@@ -84,6 +84,27 @@ def rates(aws: Aws, order: Order, region: str, spots: list[Spot]) -> Rates:
     return rated
 
 
+def by_stored(order: Order) -> Rates:
+    """What the order may cost by the prices stored here alone, one place a region, type and way of buying it.
+
+    What is above the user's limit is no place, and of what is left the price may not be known. Asks nobody.
+    """
+    rated = Rates([], [], [], [])
+    for region in order.regions:
+        spots = [
+            Spot(region=region, zone="", subnet_id="", instance_type=name, purchase=purchase)
+            for purchase in order.purchases
+            for name in order.instance_types
+        ]
+        known = Known(on=order.created_at.date(), listed=stored(spots, region), doubts={}, spot={})
+        for spot in spots:
+            rate = rate_of(order, known, spot)
+            if rate is None or within(order, rate.now):
+                rated.spots.append(spot)
+                rated.rates.extend([rate] if rate else [])
+    return rated
+
+
 def types_of(spots: list[Spot], *purchases: Purchase) -> tuple[str, ...]:
     """The types that may be bought so."""
     return tuple(dict.fromkeys(spot.instance_type for spot in spots if spot.purchase in purchases))

@@ -165,14 +165,14 @@ def account(aws: Aws, region: str) -> str:
     return str(aws.call(identity)["Account"])
 
 
+def of_any(aws: Aws, region: str) -> tuple[Rented, ...]:
+    """The machines of any deployment of ours in a region."""
+    asked = region_offer.instances_request(region, {"Name": "tag-key", "Values": [TAG]})
+    tagged = (rented(row, region) for row in region_offer.instances(aws, asked))
+    return tuple(machine for machine in tagged if machine.deployment)
+
+
 def expired(aws: Aws, regions: tuple[str, ...]) -> tuple[Rented, ...]:
     """The machines of any deployment of ours whose time is over, in these regions."""
-    tagged = []
-    for region in regions:
-        asked = region_offer.instances_request(region, {"Name": "tag-key", "Values": [TAG]})
-        tagged += [rented(row, region) for row in region_offer.instances(aws, asked)]
-    return tuple(
-        machine
-        for machine in tagged
-        if machine.deployment and machine.expires_at and machine.expires_at <= aws.now()
-    )
+    tagged = (machine for region in regions for machine in of_any(aws, region))
+    return tuple(machine for machine in tagged if machine.expires_at and machine.expires_at <= aws.now())

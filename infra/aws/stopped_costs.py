@@ -1,5 +1,6 @@
-"""What a stopped machine still costs: its volumes by the month, and addresses of the user's own."""
+"""What is billed beside a machine's hours: its volumes by the month, and public addresses."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -35,6 +36,15 @@ def usd_per_month(region: str, volumes: list[dict[str, Any]], addresses: int) ->
         return None
     hours = Decimal(addresses * table["address"]["hours_per_month"])
     return sum(each, hours * Decimal(table["address"]["usd_per_hour"]))
+
+
+def usd_beside(regions: Iterable[str], volume: dict[str, Any], nodes: int, hours: Decimal) -> Decimal | None:
+    """The most that the volume and a public address of each node cost for so long; None where a price is not known."""
+    table = prices()
+    if not set(regions) <= set(table["gp3"]["regions"]):
+        return None
+    volumes = gp3_usd(table["gp3"], volume) / Decimal(table["gp3"]["least_hours_per_month"])
+    return nodes * hours * (volumes + Decimal(table["address"]["usd_per_hour"]))
 
 
 def gp3_usd(price: dict[str, Any], volume: dict[str, Any]) -> Decimal:

@@ -12,6 +12,7 @@ from infra.aws.failures import Refused
 from infra.aws.order import ORDER_TAG, TAG
 from infra.aws.request import Request, ec2, iam, marked
 from infra.aws.resource_kinds import KINDS, TYPES, Kind
+from infra.aws.tag_search import is_marked, tag_types
 from infra.record import Record
 
 POLL_S = 10.0
@@ -56,6 +57,8 @@ class Remains(Record):
 
     counts: dict[str, int]
     left: tuple[str, ...]
+    removed: int = 0
+    """How many things were taken away."""
 
 
 class Teardown:
@@ -68,6 +71,7 @@ class Teardown:
         """The tag that makes a thing ours: of the deployment, or of one order for it."""
         self.troubles: dict[Resource | Unseen, str] = {}
         """What could not be removed or looked at -> why."""
+        self.removed: set[Resource] = set()
         self.machines_stay = False
         """Whether a machine is left, so that waiting for what it uses is in vain, and what ends it in time is kept."""
 
@@ -87,9 +91,8 @@ class Teardown:
         for resource in left:
             why = self.troubles.pop(resource, "")
             lines.append(f"{resource} ({why})" if why else str(resource))
-        return Remains(
-            counts=counts, left=(*lines, *(f"{what} ({why})" for what, why in self.troubles.items()))
-        )
+        unseen = (f"{what} ({why})" for what, why in self.troubles.items())
+        return Remains(counts=counts, left=(*lines, *unseen), removed=len(self.removed))
 
     # --- one region
 
@@ -269,7 +272,7 @@ class Teardown:
         return Resource(type=kind, id=resource_id, region=region) in self.troubles
 
     def delete(self, resource: Resource, asked: Request) -> None:
-        """Remove one thing, waiting while something that is going still uses it."""
+        """Remove one thing, or what it must let go of first, waiting while something that is going still uses it."""
         refused = wait.until(
             lambda: self.refusal(resource, asked),
             lambda refused: refused is None or refused.kind != "in use",
@@ -286,7 +289,9 @@ class Teardown:
             if stops_everything(refused):
                 raise
             return None if refused.kind in ("gone", "eventual") else refused
-        self.aws.say(f"removed {resource}")
+        if resource not in self.removed:
+            self.removed.add(resource)
+            self.aws.say(f"removed {resource}")
         self.troubles.pop(resource, None)
         return None
 
@@ -350,12 +355,6 @@ def enabled_regions(aws: Aws, region: str) -> tuple[str, ...]:
     return tuple(sorted(str(row["RegionName"]) for row in rows))
 
 
-def tag_types(aws: Aws, region: str, key: str, value: str) -> set[str]:
-    """The types of what carries a tag in a region: one call."""
-    filters = [{"Name": "key", "Values": [key]}, {"Name": "value", "Values": [value]}]
-    return {row["ResourceType"] for row in aws.pages(ec2(region, "DescribeTags", Filters=filters), "Tags")}
-
-
 def scheduler(region: str, operation: str, **parameters: Any) -> Request:
     """A call to EventBridge Scheduler."""
     return Request(service="scheduler", operation=operation, region=region, parameters=parameters)
@@ -388,8 +387,3 @@ def alive(row: dict[str, Any]) -> bool:
 def of_type(resources: list[Resource], kind: str) -> list[Resource]:
     """The resources of one type."""
     return [resource for resource in resources if resource.type == kind]
-
-
-def is_marked(tags: list[dict[str, str]], key: str, value: str) -> bool:
-    """Whether tags hold that key and value."""
-    return any(tag["Key"] == key and tag["Value"] == value for tag in tags)

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
+from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import documents, ordering, prerequisites
+from deploy.targets.ec2.cost import stored_sentence
 from deploy.targets.ec2.options import Ec2Options
 from infra.aws.stored_prices import refreshed
 from infra.day import today
@@ -16,6 +18,11 @@ require_here = prerequisites.require
 def check_sold(plan: Plan, wishes: Ec2Options) -> None:
     """Raise UsageError where what is rented for a plan is not sold as it is wished for."""
     ordering.as_sold(plan, wishes)
+
+
+def stored_cost(deployment: Deployment, wishes: Ec2Options) -> str:
+    """What it may cost by the prices stored here, or that none is; asks nobody."""
+    return stored_sentence(ordering.order(deployment, wishes))
 
 
 def ask_prices(types: Iterable[str], wishes: Ec2Options) -> None:

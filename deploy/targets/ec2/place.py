@@ -24,6 +24,7 @@ from deploy.targets.ec2 import (
     tunnels,
     weights_upload,
 )
+from deploy.targets.ec2.cost import check_limit
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.rental import still_rented
 from deploy.targets.place import LOOK_S, Status, Teardown
@@ -44,7 +45,8 @@ from serving.vllm.events import Event
 
 examined = examining.examined
 look, make, remove, push_weights = rental.look, rental.make, takedown.remove, weights_upload.push
-require_here, check_sold, ask_prices = offered.require_here, offered.check_sold, offered.ask_prices
+require_here, check_sold = offered.require_here, offered.check_sold
+ask_prices, stored_cost = offered.ask_prices, offered.stored_cost
 
 
 def foreseen(wishes: Ec2Options) -> Ec2Options:
@@ -76,8 +78,11 @@ def with_token_file(deployment: Deployment, path: str | None) -> Deployment:
 
 
 def requests(deployment: Deployment, wishes: Ec2Options | None = None) -> list[dict[str, object]]:
-    """Every call a launch would make, in order; asks AWS nothing."""
-    order = ordering.order(deployment, wishes) if wishes else documents.order_of(deployment)
+    """Every call a launch would make, in order; asks nobody. Raises UsageError for a limit that takes AWS to check."""
+    if wishes is None:
+        return dry_run.requests(documents.order_of(deployment))
+    order = ordering.order(deployment, wishes)
+    check_limit(order)
     return dry_run.requests(order)
 
 
