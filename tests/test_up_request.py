@@ -313,7 +313,7 @@ def test_a_model_is_deployed_under_its_own_name_unless_another_has_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def called(precision: str, on: str = "g5.12xlarge") -> str:
-        which = WhichMachine(precision=precision, on=on)
+        which = WhichMachine.of({"precision": precision, "on": on})
         wishes = Wishes({"ec2": {"regions": ("us-east-1",)}})
         made = asking_up("scout", which, SizedFirst(), Where(), wishes, True).deployment
         made.write(folder(made.name) / "deployment.json")
