@@ -89,7 +89,7 @@ def test_the_lines_below_an_endpoint_run_what_they_say(
     key.parent.mkdir()
     key.write_text("sk-1\n")
     answering = Endpoint(base_url="http://127.0.0.1:8000", served_model_name=nasty, api_key_file=key)
-    ask = show_server.endpoint("scout", answering).splitlines()[1].removeprefix("ask:")
+    ask = show_server.endpoint(deployment(), answering).splitlines()[1].removeprefix("ask:")
     called = pasting(f"{ask}\n{next_line(deployment(), 'serving').removeprefix('Next:')}")
     assert called["curl"][:5] == [
         "http://127.0.0.1:8000/v1/chat/completions", "-H", "Authorization: Bearer sk-1", "-H",
