@@ -19,9 +19,9 @@ from serving.probe.spec import Load, Target, Workload
 from serving.probe.stream_failures import OddEvent, StreamFailure, check_event, error_text
 from serving.probe.token_counts import whole
 
-USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None)
+USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None, None)
 CACHED = {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5}
-FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)
+FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)
         (
             "responses",
             {"type": "response.completed", "response": {"usage": CACHED, "incomplete_details": None}},
-            (None, "stop", (9, 5, 4), True),
+            (None, "stop", (9, 5, 4, None), True),
         ),
         (  # as vLLM says it
             "responses",
@@ -147,21 +147,23 @@ def test_the_sentence_in_an_error(answer: object, said: str) -> None:
 @pytest.mark.parametrize(
     ("words", "usage", "tokens"),
     [
-        ("openai", {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, None)),
-        ("openai", {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}, (9, None, 3)),
-        ("openai", {"prompt_tokens": 9, "prompt_tokens_details": None}, (9, None, None)),
-        ("openai", {"other": 1}, (None, None, None)),
+        ("openai", {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, None, None)),
+        ("openai", {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}, (9, None, 3, None)),
+        ("openai", {"prompt_tokens": 9, "prompt_tokens_details": None}, (9, None, None, None)),
+        ("openai", {"other": 1}, (None, None, None, None)),
+        ("openai", {"completion_tokens_details": {"reasoning_tokens": 7}}, (None, None, None, 7)),
+        ("openai", {"completion_tokens_details": None, "reasoning_tokens": 7}, (None, None, None, 7)),
         ("openai", {}, None),
         # Each may speak in the other's words.
-        ("openai", {"input_tokens": 9, "cache_read_input_tokens": 4, "output_tokens": 5}, (13, 5, 4)),
-        ("anthropic", {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, None)),
-        ("anthropic", {"input_tokens": 9, "output_tokens": 5}, (9, 5, None)),
+        ("openai", {"input_tokens": 9, "cache_read_input_tokens": 4, "output_tokens": 5}, (13, 5, 4, None)),
+        ("anthropic", {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, None, None)),
+        ("anthropic", {"input_tokens": 9, "output_tokens": 5}, (9, 5, None, None)),
         (
             "anthropic",
             {"input_tokens": 9, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2},
-            (15, None, 4),
+            (15, None, 4, None),
         ),
-        ("anthropic", {"output_tokens": 5}, (None, 5, None)),
+        ("anthropic", {"output_tokens": 5}, (None, 5, None, None)),
         ("anthropic", {}, None),
     ],
 )

@@ -45,6 +45,11 @@ def total(output: int, at_ms: int = 81) -> Said:
     return at_ms, {"choices": [], **told(output)}
 
 
+def thought(output: int, reasoning: int) -> Said:
+    """The usage of a model that reasons."""
+    return 81, {"choices": [], **told(output, completion_tokens_details={"reasoning_tokens": reasoning})}
+
+
 def said(*events: Event) -> list[Said]:
     """One at each of the four moments."""
     return list(zip(TIMES_MS, events, strict=True))
@@ -87,6 +92,7 @@ class Right(NamedTuple):
     tokens: int | None = 4
     each: list[int] | None = None
     times_ms: tuple[int, ...] = TIMES_MS
+    hidden: int = 0
 
 
 EVEN = Right()
@@ -358,6 +364,35 @@ ANSWERS: dict[str, tuple[ApiName, list[Said], Right]] = {
         [*TEXTS, (80, {"trace": "x"}), CLOSING, total(4), DONE],
         EVEN,
     ),
+    "reasoning that is counted and not sent": (
+        "chat",
+        [*said(*[delta(content="ab")] * 4), thought(24, 20), DONE],
+        Right(24, hidden=20),
+    ),
+    "the same with totals so far": (
+        "chat",
+        [
+            *said(
+                *[
+                    delta(content="ab", beside=told(at, completion_tokens_details={"reasoning_tokens": 20}))
+                    for at in (21, 22, 23, 24)
+                ]
+            ),
+            thought(24, 20),
+            DONE,
+        ],
+        Right(24, [1, 1, 1, 1], hidden=20),
+    ),
+    "reasoning that is sent, several tokens a chunk": (
+        "chat",
+        [*said(*[delta(reasoning_content="ab")] * 2, *[delta(content="ab")] * 2), thought(24, 20), DONE],
+        Right(24),
+    ),
+    "reasoning that is counted beside the output": (
+        "chat",
+        [*said(*[delta(content="ab")] * 4), thought(4, 20), DONE],
+        EVEN,
+    ),
     "event names": (
         "completions",
         [*said(*[b"event: token\n" + framed(text()).split(b"\r\n")[1]] * 4), CLOSING, total(4), DONE],
@@ -372,10 +407,11 @@ def test_a_dialects_tokens_are_counted_when_they_came(name: str) -> None:
     result = heard(api, events)
     assert (result.error, result.message) == (None, None)
     times_ms = [sum(result.gaps_us[: number + 1]) / 1000 for number in range(len(result.gaps_us))]
-    assert (times_ms, result.output_tokens, result.chunk_tokens) == (
+    assert (times_ms, result.output_tokens, result.chunk_tokens, result.hidden_tokens) == (
         list(right.times_ms),
         right.tokens,
         right.each,
+        right.hidden,
     )
     assert result.disbelieved == name.startswith("usage of 0")
 
@@ -398,7 +434,20 @@ def test_a_dialects_rates_add_up_to_its_totals(name: str) -> None:
     tokens = 4 if right.tokens is None else right.tokens
     assert (made.valid, made.output_tokens, round(made.peak_output_tokens_per_s, 6)) == (True, tokens, tokens)
     assert made.tpot_s is not None
-    assert made.tpot_s.p50 == pytest.approx((right.times_ms[-1] - 50) / 1000 / (tokens - 1))
+    assert made.tpot_s.p50 == pytest.approx((right.times_ms[-1] - 50) / 1000 / (tokens - right.hidden - 1))
+    assert made.warnings[1:] == (
+        (
+            f"{right.hidden} of {tokens} output tokens are reasoning that was counted and not sent: tokens/s holds it,"
+            " TTFT its time; TPOT and ITL are of what was sent",
+        )
+        if right.hidden
+        else made.warnings[1:]
+    )
+
+
+def test_an_answer_of_one_chunk_tells_nothing_of_the_time_between_tokens() -> None:
+    made = report(RUN, [heard("completions", [TEXTS[0], CLOSING, total(20), DONE]), Ending(1_000_000, [])])
+    assert (made.output_tokens, made.tpot_s, made.itl_s) == (20, None, None)
 
 
 FAILURES: list[tuple[ApiName, Event, list[Said], str, str]] = [

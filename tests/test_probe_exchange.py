@@ -68,14 +68,14 @@ def test_an_empty_chunk_is_noted_and_a_closing_one_is_no_event() -> None:
 
 def test_each_count_is_kept_with_the_number_of_its_chunk_and_the_newest_that_is_not_0_holds() -> None:
     made = answer(([event()], 1), ([event(usage=usage(9, 3)), event(usage=usage(9, 5))], 2), ([event()], 3))
-    assert (made.counts, made.said) == ((9, 5, None), [(1, 3), (2, 5)])
+    assert (made.counts, made.said) == ((9, 5, None, None), [(1, 3), (2, 5)])
     whole = orjson.dumps({"choices": [], "usage": usage(9, 4)})
     nothing = orjson.dumps({"choices": [], "usage": usage(0, 0)})
     made = answer(([nothing], 0), ([event()], 1), ([whole, nothing], 2))
-    assert (made.counts, made.said, made.stamps_ns) == ((9, 4, None), [(0, 4), (0, 0)], [1 * MS])
-    assert answer(([nothing], 0)).counts == (0, 0, None)
+    assert (made.counts, made.said, made.stamps_ns) == ((9, 4, None, None), [(0, 4), (0, 0)], [1 * MS])
+    assert answer(([nothing], 0)).counts == (0, 0, None, None)
     part = orjson.dumps({"choices": [], "usage": {"prompt_tokens_details": {"cached_tokens": 2}}})
-    assert answer(([whole], 1), ([part], 2)).counts == (9, 4, 2)
+    assert answer(([whole], 1), ([part], 2)).counts == (9, 4, 2, None)
 
 
 def test_texts_are_kept_only_for_a_conversation() -> None:
@@ -216,7 +216,7 @@ def test_a_result_has_times_from_the_start_in_microseconds() -> None:
         stamps_ns=[13_500_000, 15_000_000, 16_000_000],
         empty=[(2, True)],
         said=[(0, 4), (1, 5)],
-        counts=(9, 5, 2),
+        counts=(9, 5, 2, None),
         chars=11,
         finish_reason="st\nop",
         uncertain=1,

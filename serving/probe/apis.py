@@ -27,6 +27,13 @@ Delta = tuple[str | None, str | None, TokenCounts | None, bool]
 Text None: no token in it; "": a token whose text is withheld, or a closing event. A plain tuple, made per event.
 """
 
+
+class Thought(str):
+    """Text of a model's reasoning, which some servers send and others only count."""
+
+    __slots__ = ()
+
+
 NOTHING: Delta = (None, None, None, False)
 CHAT_TEXTS = (
     "content",
@@ -38,6 +45,7 @@ CHAT_TEXTS = (
     "refusal",
 )
 """Where a delta may hold output."""
+THOUGHTS = frozenset(("reasoning", "reasoning_content", "thinking"))
 
 
 def completions_event(event: dict[str, Any]) -> Delta:
@@ -72,9 +80,9 @@ def chat_event(event: dict[str, Any]) -> Delta:
 
 def chat_text(delta: dict[str, Any]) -> str | None:
     """The text of a delta whose content is none, or one in parts. The opening one, with the role, holds no token."""
-    text = next((delta[name] for name in CHAT_TEXTS if delta.get(name)), None)
-    if text:
-        return str(text)
+    name = next((name for name in CHAT_TEXTS if delta.get(name)), None)
+    if name:
+        return Thought(delta[name]) if name in THOUGHTS else str(delta[name])
     return None if "role" in delta else ""
 
 
@@ -107,7 +115,9 @@ def responses_event(event: dict[str, Any]) -> Delta:
     kind = event["type"]
     if kind.endswith(".delta"):
         text = event["delta"]
-        return (text, None, None, False) if isinstance(text, str) else NOTHING
+        if not isinstance(text, str):
+            return NOTHING
+        return Thought(text) if "reasoning" in kind else text, None, None, False
     match kind:
         case "response.completed" | "response.incomplete":
             answer = event["response"]

@@ -8,7 +8,7 @@ from orjson import loads
 
 from infra import bounded_json
 from infra.printable import one_line
-from serving.probe.apis import Delta
+from serving.probe.apis import Delta, Thought
 from serving.probe.run_records import Refused, Result
 from serving.probe.stream_failures import OddEvent, StreamFailure, error_text
 from serving.probe.tally import Tally
@@ -57,7 +57,9 @@ class Answer:
     """Which chunks held no text, and whether they closed the stream."""
     said: list[tuple[int, int]] = field(default_factory=list)
     """Each count of output tokens as it came, with the number of the chunk it came with or after."""
-    counts: TokenCounts = (None, None, None)
+    counts: TokenCounts = (None, None, None, None)
+    thought: bool = False
+    """Its reasoning came as text."""
     chars: int = 0
     finish_reason: str | None = None
     uncertain: int = 0
@@ -98,6 +100,8 @@ class Answer:
                 text, finish_reason, counts, ended = read_event(loads(payload))
                 if text:
                     self.chars += len(text)
+                    if type(text) is Thought:
+                        self.thought = True
                     if text.isascii() and not (finish_reason or counts or ended):
                         self.around = around(payload, text)
                     if self.texts is not None:
@@ -136,11 +140,12 @@ class Answer:
 
     def take_counts(self, after: TokenCounts) -> None:
         """Keep the newest counts; a 0 says nothing where something was said before."""
-        prompt, output, cached = self.counts
+        prompt, output, cached, thought = self.counts
         self.counts = (
             after[0] or prompt or after[0],
             after[1] or output or after[1],
             after[2] or cached or after[2],
+            after[3] or thought or after[3],
         )
         if after[1] is not None and self.stamps_ns:
             self.said.append((len(self.stamps_ns) - 1, after[1]))
@@ -204,7 +209,10 @@ class Answer:
         """The result, with times from the start of the run."""
         zero_us = zero_ns // 1000
         sent_us = self.sent_ns // 1000 - zero_us
-        stamps, chunk_tokens, output = token_timeline(self.stamps_ns, self.empty, self.said, self.counts[1])
+        unsent = 0 if self.thought else self.counts[3] or 0
+        stamps, chunk_tokens, output, hidden = token_timeline(
+            self.stamps_ns, self.empty, self.said, self.counts[1], unsent
+        )
         if not stamps:
             self.fail("no_tokens", "the answer holds no token")
         error_class, message = self.failure or (None, None)
@@ -225,6 +233,7 @@ class Answer:
             input_tokens=self.counts[0],
             output_asked=self.shot.output_asked,
             output_tokens=output,
+            hidden_tokens=hidden,
             disbelieved=output is None and self.counts[1] is not None,
             cached_tokens=self.counts[2],
             output_chars=self.chars,

@@ -62,8 +62,10 @@ class Figures:
         self.origin = self.scheduled if run.load.is_open else self.began
         self.ttft = self.first - self.origin
         self.e2e = self.last - self.origin
-        several = self.output > 1
-        self.tpot = (self.last - self.first)[several] / (self.output[several] - 1)
+        self.shown = self.output - numpy.asarray(samples.hidden_tokens, dtype=numpy.float64)
+        # An answer of one chunk tells nothing of the time between tokens.
+        self.several = (self.shown > 1) & (numpy.asarray(samples.chunks_of) > 1)
+        self.tpot = (self.last - self.first)[self.several] / (self.shown[self.several] - 1)
         self.itl = seconds(samples.gaps)
 
     def report(self) -> ProbeReport:
@@ -146,7 +148,7 @@ class Figures:
             output_tokens_per_s=output / self.duration_s,
             request_per_s=float(own.sum()) / self.duration_s,
             ttft_s=summary(self.ttft[own]),
-            tpot_s=summary(self.tpot[own[self.output > 1]]),
+            tpot_s=summary(self.tpot[own[self.several]]),
             e2e_s=summary(self.e2e[own]),
         )
 
@@ -217,7 +219,7 @@ class Figures:
     def meets(self, slo: Slo) -> "numpy.typing.NDArray[numpy.bool_]":
         """Which succeeded requests meet every limit."""
         good = numpy.ones(len(self.ttft), dtype=bool)
-        tpot = (self.last - self.first) / numpy.maximum(self.output - 1, 1)
+        tpot = (self.last - self.first) / numpy.maximum(self.shown - 1, 1)
         worst = seconds(self.samples.worst_gap)
         pairs = ((slo.ttft_s, self.ttft), (slo.tpot_s, tpot), (slo.itl_s, worst), (slo.e2e_s, self.e2e))
         for limit, values in pairs:
@@ -244,7 +246,7 @@ class Figures:
         within = (self.began >= steady.start_s) & (self.began < steady.end_s)
         latencies = {
             "ttft_s": summary(self.ttft[within]),
-            "tpot_s": summary(self.tpot[within[self.output > 1]]),
+            "tpot_s": summary(self.tpot[within[self.several]]),
             "e2e_s": summary(self.e2e[within]),
         }
         return steady.model_copy(update=latencies)
@@ -305,21 +307,19 @@ class Figures:
                 self.between(*edges).output_tokens_per_s for edges in edges_of(steady.start_s, steady.end_s)
             ]
             figures["output_tokens_per_s"] = (steady.output_tokens_per_s, parts)
-        order = numpy.argsort(self.began, kind="stable")
         for name, values in self.by_request().items():
             for percent in (50, 90, 99):
-                parts = percentile_by_block(values[order], percent)
+                parts = percentile_by_block(values, percent)
                 if parts:
                     figures[f"{name}.p{percent}"] = (float(numpy.percentile(values, percent)), parts)
         return figures
 
     def to_compare(self) -> dict[str, tuple[float, list[float]]]:
         """The same, and the means of latencies, where there are requests enough for ten blocks of two."""
-        order = numpy.argsort(self.began, kind="stable")
         means = {
             f"{name}.mean": (
                 float(values.mean()),
-                [float(block.mean()) for block in numpy.array_split(values[order], BLOCKS)],
+                [float(block.mean()) for block in numpy.array_split(values, BLOCKS)],
             )
             for name, values in self.by_request().items()
             if len(values) >= FEWEST_FOR_MEAN
@@ -327,9 +327,10 @@ class Figures:
         return self.by_block() | means
 
     def by_request(self) -> dict[str, Floats]:
-        """The latencies that have one value a request."""
-        tpot = (self.last - self.first) / numpy.maximum(self.output - 1, 1)
-        return {"ttft_s": self.ttft, "tpot_s": tpot, "e2e_s": self.e2e}
+        """The latencies that have one value a request, in the order of sending."""
+        order = numpy.argsort(self.began, kind="stable")
+        tpot = self.tpot[numpy.argsort(self.began[self.several], kind="stable")]
+        return {"ttft_s": self.ttft[order], "tpot_s": tpot, "e2e_s": self.e2e[order]}
 
 
 def seconds(values_us: "object") -> Floats:

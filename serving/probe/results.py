@@ -240,6 +240,8 @@ def checked(result: Result) -> Result:
     counts = (*(getattr(result, name) or 0 for name in COUNTS), *extremes(result.chunk_tokens or []))
     if not all(0 <= each < MOST_TOKENS for each in counts):
         raise ValueError("a count that is none")
+    if result.hidden_tokens > (result.output_tokens or 0):
+        raise ValueError("more tokens hidden than there were")
     if result.chunk_tokens is not None and len(result.chunk_tokens) != len(result.gaps_us):
         raise ValueError("tokens of other chunks")
     return result
@@ -313,6 +315,6 @@ KINDS: dict[Any, Callable[[object], bool]] = {
 }
 """What a field of that kind may hold, in a file that anybody may have written."""
 COUNTS = (
-    "index", "connect_us", "status", "input_asked", "input_tokens", "output_asked", "output_tokens", "cached_tokens",
-    "output_chars", "uncertain", "empty_chunks", "cuts", "unwatched_us", "process",
+    "index", "connect_us", "status", "input_asked", "input_tokens", "output_asked", "output_tokens", "hidden_tokens",
+    "cached_tokens", "output_chars", "uncertain", "empty_chunks", "cuts", "unwatched_us", "process",
 )  # fmt: skip

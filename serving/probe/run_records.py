@@ -83,6 +83,8 @@ class Result:
     input_tokens: int | None = None
     output_asked: int = 0
     output_tokens: int | None = None
+    hidden_tokens: int = 0
+    """Of the output, the reasoning that the server counted and did not send."""
     disbelieved: bool = False
     """The server counted 0 output tokens of a text, so that nobody knows how many there were."""
     cached_tokens: int | None = None

@@ -14,6 +14,8 @@ from serving.probe.run_records import Ending, Result
 
 BIN_US = 10_000
 """The grain of the timeline of tokens."""
+MOST_MOMENTS = 1000
+"""Into which the tokens of reasoning that was not sent are put."""
 PAGE = 4096
 """Bins that are held together: some 41 s."""
 SPLIT = 1.1
@@ -75,9 +77,13 @@ class Samples:
     worst_gap: "array[int]" = field(default_factory=lambda: array("q"))
     input_tokens: "array[int]" = field(default_factory=lambda: array("q"))
     output_tokens: "array[int]" = field(default_factory=lambda: array("q"))
+    hidden_tokens: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of those, the reasoning that was counted and not sent."""
     spans: "array[int]" = field(default_factory=lambda: array("q"))
     """Sending and end of every request, failed ones too, two numbers each."""
     chunks: int = 0
+    chunks_of: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of each succeeded request."""
     several_tokens: bool = False
     empty_chunks: int = 0
     failed_chunks: int = 0
@@ -140,7 +146,7 @@ class Samples:
     @property
     def tokens_a_chunk(self) -> float:
         """Of succeeded answers, on average."""
-        return sum(self.output_tokens) / self.chunks if self.chunks else 0.0
+        return (sum(self.output_tokens) - sum(self.hidden_tokens)) / self.chunks if self.chunks else 0.0
 
     @property
     def succeeded(self) -> int:
@@ -182,7 +188,7 @@ def add_times(samples: Samples, result: Result, gaps: NDArray[numpy.int64]) -> N
     """Fold a succeeded request's times."""
     at = result.sent_us + numpy.cumsum(gaps)
     tokens = chunk_tokens(result)
-    samples.timeline_tokens += float(tokens.sum())
+    samples.timeline_tokens += float(tokens.sum()) + result.hidden_tokens
     if not tokens[1:].all():
         carry(samples, result.gaps_us[1:], tokens[1:].tolist())
     add_gaps(samples, result.gaps_us[1:])
@@ -194,6 +200,12 @@ def add_times(samples: Samples, result: Result, gaps: NDArray[numpy.int64]) -> N
     samples.last.append(int(at[-1]))
     samples.worst_gap.append(max(result.gaps_us[1:], default=0))
     samples.timeline.add(numpy.maximum(at, 0) // BIN_US, tokens)
+    if result.hidden_tokens:  # made before the first chunk; when of that time nobody knows
+        when = numpy.linspace(result.sent_us, at[0], min(result.hidden_tokens, MOST_MOMENTS)).astype(
+            numpy.int64
+        )
+        each = numpy.full(len(when), result.hidden_tokens / len(when))
+        samples.timeline.add(numpy.maximum(when, 0) // BIN_US, each)
 
 
 def carry(samples: Samples, gaps_us: list[int], tokens: list[float]) -> None:
@@ -220,24 +232,27 @@ def add_counts(samples: Samples, result: Result, gaps: NDArray[numpy.int64]) -> 
     """Fold a succeeded request's counts."""
     chunks = len(result.gaps_us)
     samples.chunks += chunks
+    samples.chunks_of.append(chunks)
     samples.empty_chunks += result.empty_chunks
     samples.characters += result.output_chars
     samples.finish_reasons[result.finish_reason or "none"] += 1
     output = chunks if result.output_tokens is None else result.output_tokens
     samples.without_usage += result.output_tokens is None and not result.disbelieved
     samples.disbelieved += result.disbelieved
-    if can_tell(result, output):
-        is_held_back = is_buffered(result, output)
+    shown = output - result.hidden_tokens
+    if can_tell(result, shown):
+        is_held_back = is_buffered(result, shown)
         samples.can_tell += 1
         samples.buffered += is_held_back
         samples.bursts.add(result, gaps, is_held_back)
-    elif is_short(result, output):
+    elif is_short(result, shown):
         samples.short += 1
-        samples.short_buffered += short_came_at_once(result, output)
-    samples.split_tokens += chunks > SPLIT * output + 1
+        samples.short_buffered += short_came_at_once(result, shown)
+    samples.split_tokens += chunks > SPLIT * shown + 1
     samples.short_outputs += output < result.output_asked
-    samples.long_outputs += output > SPLIT * result.output_asked + 1 and result.output_asked > 0
+    samples.long_outputs += shown > SPLIT * result.output_asked + 1 and result.output_asked > 0
     samples.output_tokens.append(output)
+    samples.hidden_tokens.append(result.hidden_tokens)
     samples.model_of.append(result.model)
     samples.input_tokens.append(result.input_tokens or result.input_asked or 0)
     if result.input_asked is not None and result.input_tokens is not None:
@@ -252,5 +267,5 @@ def chunk_tokens(result: Result) -> NDArray[numpy.float64]:
     chunks = len(result.gaps_us)
     if result.chunk_tokens is not None:
         return numpy.asarray(result.chunk_tokens, dtype=numpy.float64)
-    total = chunks if result.output_tokens is None else result.output_tokens
+    total = chunks if result.output_tokens is None else result.output_tokens - result.hidden_tokens
     return numpy.full(chunks, total / chunks)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-TokenCounts = tuple[int | None, int | None, int | None]
-"""Input, output and cached input tokens as the server says them; None for what it does not say."""
+TokenCounts = tuple[int | None, int | None, int | None, int | None]
+"""Input, output and cached input tokens, and how many of the output reason, as the server says them; None for what it
+does not say."""
 
 
 def nested_usage(event: dict[str, Any]) -> Any:
@@ -24,7 +25,9 @@ def openai_counts(usage: dict[str, Any]) -> TokenCounts:
         return anthropic_words(usage)
     details = usage.get("prompt_tokens_details") or {}
     cached = details.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))  # DeepSeek says the latter
-    return whole(usage.get("prompt_tokens")), whole(usage.get("completion_tokens")), whole(cached)
+    thought = (usage.get("completion_tokens_details") or usage).get("reasoning_tokens")
+    said = (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached, thought)
+    return whole(said[0]), whole(said[1]), whole(said[2]), whole(said[3])
 
 
 def anthropic_counts(usage: dict[str, Any] | None) -> TokenCounts | None:
@@ -42,13 +45,14 @@ def anthropic_words(usage: dict[str, Any]) -> TokenCounts:
     )
     fresh = whole(usage.get("input_tokens"))
     total = None if fresh is None else fresh + (read or 0) + (written or 0)
-    return total, whole(usage.get("output_tokens")), read
+    return total, whole(usage.get("output_tokens")), read, None
 
 
 def responses_counts(usage: dict[str, Any]) -> TokenCounts:
     """The tokens of the usage of OpenAI's Responses; those from the cache are among its input."""
     cached = (usage.get("input_tokens_details") or {}).get("cached_tokens")
-    return whole(usage.get("input_tokens")), whole(usage.get("output_tokens")), whole(cached)
+    thought = (usage.get("output_tokens_details") or {}).get("reasoning_tokens")
+    return whole(usage.get("input_tokens")), whole(usage.get("output_tokens")), whole(cached), whole(thought)
 
 
 def whole(value: object) -> int | None:

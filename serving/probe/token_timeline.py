@@ -30,25 +30,33 @@ class TokenTimeline(NamedTuple):
     """Of each of those chunks; None: an even share of all."""
     output_tokens: int | None
     """None where nobody says so: each chunk counts as one."""
+    hidden_tokens: int = 0
+    """Of those, the reasoning that was counted and not sent: it was made before the first chunk."""
 
 
 def token_timeline(
-    stamps_ns: list[int], empty: Empty, said: Said, output_tokens: int | None
+    stamps_ns: list[int], empty: Empty, said: Said, output_tokens: int | None, unsent: int = 0
 ) -> TokenTimeline:
-    """The timeline of an answer with those chunks, the newest count of whose output tokens is the last of these."""
+    """The timeline of an answer with those chunks, where `output_tokens` is the newest count of them.
+
+    `unsent` of them reasoned and were not sent. Where they are more, the server counts them apart from its output.
+    """
     if said and len(said) >= NEARLY_EVERY * (len(stamps_ns) - len(empty)):
         without_text = {number for number, _ in empty}
         tokens = each_chunks(said, len(stamps_ns), without_text)
         if tokens is not None:
             kept = [number for number, each in enumerate(tokens) if each or number not in without_text]
+            held = [tokens[number] for number in kept]
+            hidden = unsent if unsent <= held[0] else 0
             return TokenTimeline(
-                [stamps_ns[number] for number in kept], [tokens[number] for number in kept], sum(tokens)
+                [stamps_ns[number] for number in kept], [held[0] - hidden, *held[1:]], sum(held), hidden
             )
     total = output_tokens or None
+    hidden = unsent if total and unsent <= total else 0
     if empty:
-        drop = empty_to_drop(empty, len(stamps_ns), total)
+        drop = empty_to_drop(empty, len(stamps_ns), total and (total - hidden) or None)
         stamps_ns = [stamp_ns for number, stamp_ns in enumerate(stamps_ns) if number not in drop]
-    return TokenTimeline(stamps_ns, None, total)
+    return TokenTimeline(stamps_ns, None, total, hidden)
 
 
 def each_chunks(said: Said, chunks: int, without_text: set[int]) -> list[int] | None:

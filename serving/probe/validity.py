@@ -151,6 +151,11 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
             f"the server counted more output tokens than asked for in {samples.long_outputs} of {ok} answers: hidden"
             " reasoning, or a count that is not to be believed; TPOT and tokens/s take it as it is",
         ),
+        (
+            any(samples.hidden_tokens),
+            f"{sum(samples.hidden_tokens):,} of {sum(samples.output_tokens):,} output tokens are reasoning that was"
+            " counted and not sent: tokens/s holds it, TTFT its time; TPOT and ITL are of what was sent",
+        ),
         *counter_warnings(run, samples, ending.counters, output),
     )
     return tuple(text for applies, text in rules if applies)
