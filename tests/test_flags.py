@@ -412,6 +412,7 @@ SWITCHES = {
     "--json",
     "--all",
     "--dry-run",
+    "--now",
     "-f",
 }
 """What is no field of a record: what corral itself takes, switches of many verbs, and the one of `logs`."""
