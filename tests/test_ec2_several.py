@@ -627,6 +627,7 @@ def test_a_box_that_takes_no_judge_serves_and_it_is_told_what_is_not_watched(
         [
             "Its server starts by itself. Nothing judges it until the first `corral serve`: one that hangs before that "
             "stays so.",
+            "end:      corral down t1",
             "Next: corral serve t1",
         ],
     )
