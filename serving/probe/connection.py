@@ -19,7 +19,7 @@ from serving.probe.wire import Response, WireFault
 # A read this long after its bytes came in was held up by this process or machine.
 LATE_READ_NS = 1_000_000
 UNARMED = (b"", b"")
-LAST_WORDS_S = 0.1
+LAST_WORDS_S = 0.02
 """What may still come of an answer that is over: its usage, and the end of its framing. Beyond it nobody waits."""
 
 ERROR_CLASSES = {
