@@ -248,10 +248,12 @@ def test_a_probe_is_shown_and_compared_by_name(capsys: pytest.CaptureFixture[str
     assert run(["probe", "report", "scout"]) == 4
     none = "error: scout was not probed by its name.\nhint: Probe it: corral probe scout --concurrency 16\n"
     assert capsys.readouterr().err == none
-    results = tmp_path / "monday"
+    results, another = tmp_path / "monday", tmp_path / "tuesday"
     results.mkdir()
     note_newest("scout", results)
-    for verb in (["report"], ["diff", str(results)]):
+    for verb, missing in ((["report"], results), (["diff", str(another)], another)):
         by_file = (run(["probe", *verb, str(results)]), capsys.readouterr())
         assert by_file == (run(["probe", *verb, "scout"]), capsys.readouterr())
-        assert by_file[1].err.startswith(f"error: There are no probe results at {results}")
+        assert by_file[1].err.startswith(f"error: There are no probe results at {missing}")
+    assert run(["probe", "diff", str(results), "scout"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {results} is named twice")
