@@ -429,8 +429,8 @@ def test_a_requests_bytes() -> None:
     )  # fmt: skip
     assert shot.request == (
         b"POST /base/v1/chat/completions HTTP/1.1\r\nhost: host:1\r\ncontent-type: application/json\r\n"
-        b"accept: text/event-stream\r\nuser-agent: corral-probe\r\nauthorization: Bearer k\r\n"
-        b"content-length: %d\r\n\r\n%b" % (len(text), text)
+        b"accept: text/event-stream\r\naccept-encoding: identity\r\nuser-agent: corral-probe\r\n"
+        b"authorization: Bearer k\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text)
     )
     assert (shot.index, shot.output_asked, shot.input_asked, shot.scheduled_ns, shot.follow) == (
         5,
