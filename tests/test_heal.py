@@ -744,7 +744,7 @@ def test_what_systemd_asks_for_is_done_and_what_it_keeps_the_judge_can_read(
     done = []
     for verb in ("begin", "ended", "judged", "note", "verify"):
         monkeypatch.setattr(heal, verb, lambda place, *rest, verb=verb: done.append((verb, place, *rest)))
-    monkeypatch.setattr(heal, "Path", lambda name: Path(name.replace("/run/", f"{tmp_path}/")))
+    monkeypatch.setattr(heal, "Path", lambda name: Path(re.sub("^/run/", f"{tmp_path}/", name)))
     monkeypatch.setattr(sys, "argv", ["/opt/corral/scout/bin/heal", *words])
     own = os.umask(0o077)
     try:
