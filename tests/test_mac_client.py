@@ -69,6 +69,10 @@ USED = {
     ("infra/ssh_client.py", "F_ADD_SEALS"): "of it",
     ("infra/ssh_client.py", "F_SEAL_GROW"): "of it",
     ("serving/probe/reader.py", "epoll"): "of the compiled reader, which is for Linux; else Python reads",
+    (
+        "deploy/gateway/admin_socket.py",
+        "O_PATH",
+    ): "the gateway of this machine, whose HAProxy is Linux's here",
     ("deploy/supervise.py", "CLOCK_BOOTTIME"): "the supervision of a server of this machine",
 }
 

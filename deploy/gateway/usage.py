@@ -1,11 +1,11 @@
 """Tokens by key and month, from the audit of a gateway."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deploy.gateway import haproxy, key_store, keys
 from deploy.gateway.haproxy_config import SPENT
+from infra import bounded_json
 from infra.errors import HostError
 from infra.record import Record, write_text_atomically
 
@@ -44,7 +44,7 @@ def lines(audit: Path) -> Iterator[dict[str, object]]:
         with audit.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
-                    said = json.loads(line)
+                    said = bounded_json.load(line.encode())
                 except ValueError:
                     continue
                 if isinstance(said, dict) and isinstance(said.get("time"), str):

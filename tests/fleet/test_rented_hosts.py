@@ -54,6 +54,7 @@ def engine_tar(path: Path) -> None:
 def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tunnels: None) -> FakeAws:
     """The account, and an `aws` on the PATH."""
     aws, clock = fresh()
+    clock.now_s = time.time()  # that of the hosts, which are real
     aws.quotas["L-417A185B"] = 1000.0
     region = aws.regions["us-east-1"]
     region.vcpu_limit, region.public_subnets = 1000, False
