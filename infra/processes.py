@@ -32,8 +32,8 @@ def birth(pid: int) -> Birth | None:
     """The birth of a living process; None when there is no such process, or only its zombie."""
     if not PROC.is_dir():
         return birth_by_ps(pid)
-    fields = stat(pid)
-    if fields is None or fields[STATE] == "Z":
+    fields = living(pid)
+    if fields is None:
         return None
     return Birth(pid=pid, start_ticks=int(fields[START_TICKS]), boot_id=boot_id())
 
@@ -72,8 +72,8 @@ def age_s(born: Birth) -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - born.start_ticks / os.sysconf("SC_CLK_TCK")
 
 
-def members(session: int, marker: str) -> tuple[int, ...]:
-    """The living processes of a session, and those that were started with `marker` ("NAME=value") set.
+def members(session: int | None, marker: str) -> tuple[int, ...]:
+    """The living processes of a session, if one is known, and those that were started with `marker` ("NAME=value") set.
 
     A process number is not given out again while a session of that number has members, so orphans are safe to
     name by the session of their dead leader. The marker finds what left the session.
@@ -81,12 +81,23 @@ def members(session: int, marker: str) -> tuple[int, ...]:
     return tuple(pid for pid in every_pid() if belongs(pid, session, marker))
 
 
-def belongs(pid: int, session: int, marker: str) -> bool:
+def belongs(pid: int, session: int | None, marker: str) -> bool:
     """Whether a process lives and is of that session or carries that marker."""
-    fields = stat(pid)
-    if fields is None or fields[STATE] == "Z" or pid == os.getpid():
+    fields = living(pid)
+    if fields is None or pid == os.getpid():
         return False
     return int(fields[SESSION]) == session or carries(pid, marker)
+
+
+def living(pid: int) -> list[str] | None:
+    """The same fields as `stat`; None also when there is only its zombie, or it goes while it is read.
+
+    Of one that is reaped at that moment Linux says state X, or an earlier one, and session -1, which is nobody's.
+    """
+    fields = stat(pid)
+    if fields is None or fields[STATE] in "ZX" or int(fields[SESSION]) < 0:
+        return None
+    return fields
 
 
 def carries(pid: int, marker: str) -> bool:

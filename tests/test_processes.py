@@ -35,7 +35,7 @@ def sleeper() -> Iterator[Sleeper]:
 def test_members_are_of_the_session_or_carry_the_marker(sleeper: Sleeper) -> None:
     leader, marked, other = sleeper(), sleeper("CORRAL_SERVER=/a"), sleeper("CORRAL_SERVER=/ab")
     assert processes.members(leader.pid, "CORRAL_SERVER=/a") == (leader.pid, marked.pid)
-    assert processes.members(-1, "CORRAL_SERVER=/ab") == (other.pid,)
+    assert processes.members(None, "CORRAL_SERVER=/ab") == (other.pid,)
 
 
 def test_a_zombie_is_dead_and_is_reaped_with_its_exit_code(sleeper: Sleeper) -> None:
@@ -50,6 +50,18 @@ def test_a_zombie_is_dead_and_is_reaped_with_its_exit_code(sleeper: Sleeper) -> 
     assert processes.reap(process.pid) == -signal.SIGKILL
     assert processes.reap(process.pid) is None
     processes.send([process.pid], signal.SIGKILL)  # gone already: no error
+
+
+@pytest.mark.parametrize("state", ["X", "Z", "R"])
+def test_what_is_reaped_while_it_is_read_is_nobodys(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Linux 6.18 told of one: no parent, no session."""
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "stat").write_text(f"7 (race) {state} 0 -1 -1 0 -1 4227148 17 {'0 ' * 40}\n")
+    assert processes.birth(7) is None
+    assert processes.members(None, "X=none") == processes.members(-1, "X=none") == ()
 
 
 def test_another_start_or_boot_is_another_process(sleeper: Sleeper) -> None:

@@ -172,7 +172,7 @@ def marker(folder: Path) -> str:
 
 def members(folder: Path) -> tuple[int, ...]:
     """Its living processes."""
-    return processes.members(-1, marker(folder))
+    return processes.members(None, marker(folder))
 
 
 def master(folder: Path) -> int:

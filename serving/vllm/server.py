@@ -298,10 +298,10 @@ def note_wish(folder: Path) -> None:
 def members(folder: Path) -> tuple[int, ...]:
     """The living processes of the server of that folder, orphans of a killed one included."""
     server = known(folder)
-    session = server.leader.pid if server and server.leader.boot_id == processes.boot_id() else 0
+    session = server.leader.pid if server and server.leader.boot_id == processes.boot_id() else None
     if server and session and number_was_reused(server.leader):
-        session = 0
-    return processes.members(session or -1, marker(folder))
+        session = None
+    return processes.members(session, marker(folder))
 
 
 def number_was_reused(leader: Birth) -> bool:
