@@ -19,6 +19,7 @@ import fake_aws_cli
 import pytest
 from fake_aws import FakeAws
 from renting import door, fresh
+from stubbed import until as ended
 
 from deploy.cli.main import run
 from deploy.keep_open import keep
@@ -364,7 +365,7 @@ def test_a_machine_is_stopped_costs_its_volume_and_is_started_again(
         "start it: corral serve t1"
     )
     assert not (folder("t1") / "tunnel.json").exists()
-    assert not is_alive(held)
+    ended(lambda: not is_alive(held))
     assert corral("status", "t1")[0] == 0
     assert corral("stop", "t1")[0] == 0
 

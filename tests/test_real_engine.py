@@ -577,7 +577,7 @@ def test_stop_during_its_start_leaves_nothing(corral: Corral) -> None:
     assert waiting.stderr is not None
     until(lambda: "the engine (vLLM" in waiting.stderr.readline())  # type: ignore[union-attr]
     assert corral.members("stopped-early") != ()
-    assert corral("stop", "stopped-early")[0] == 0
+    assert corral("stop", "stopped-early", "--now")[0] == 0
     assert corral.members("stopped-early") == ()
     _, said = waiting.communicate()
     assert waiting.returncode == 7

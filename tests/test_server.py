@@ -223,8 +223,8 @@ OURS = Birth(pid=7, start_ticks=70, boot_id="this boot")
     [
         (OURS, OURS, 7),
         (OURS, None, 7),
-        (OURS, OURS.model_copy(update={"start_ticks": 71}), -1),
-        (OURS.model_copy(update={"boot_id": "the last boot"}), None, -1),
+        (OURS, OURS.model_copy(update={"start_ticks": 71}), None),
+        (OURS.model_copy(update={"boot_id": "the last boot"}), None, None),
     ],
     ids=["it lives", "orphans may live", "its number is another's", "of an earlier boot"],
 )
@@ -246,7 +246,7 @@ def test_without_a_record_that_can_be_read_the_marker_finds_the_processes(
     server.members(tmp_path)
     server.record_file(tmp_path).write_text("{")
     server.members(tmp_path)
-    assert asked == [(-1, f"CORRAL_SERVER={tmp_path}")] * 2
+    assert asked == [(None, f"CORRAL_SERVER={tmp_path}")] * 2
     with pytest.raises(DocumentError) as caught:
         server.load(tmp_path)
     assert caught.value.hint == f"Its processes are found without it: corral stop {tmp_path.name}"
