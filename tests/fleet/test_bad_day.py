@@ -44,9 +44,8 @@ def plan_name(plan: Path) -> str:
 
 def files_of(machine: Any) -> set[str]:
     """Every file of the host that is not the system's own diary, or of what its timers do at some hour of the day."""
-    diaries = (
-        r"^/(var/log|var/cache|var/tmp|var/lib/systemd|var/backups|var/lib/apt|proc|sys|run|dev|tmp)(/|$)"
-    )
+    of_timers = "var/backups|var/lib/apt/daily_lock"
+    diaries = rf"^/(var/log|var/cache|var/tmp|var/lib/systemd|{of_timers}|proc|sys|run|dev|tmp)(/|$)"
     return set(machine.ssh(f"find / -xdev -printf '%p\\n' | grep -vE '{diaries}'").splitlines())
 
 
