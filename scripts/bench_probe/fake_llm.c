@@ -129,6 +129,7 @@ static void take_request(int fd, connection_t *connection) {
     if (have < wanted) return;
     static const char models[] = "{\"object\":\"list\",\"data\":[{\"id\":\"fake\",\"owned_by\":\"bench\"}]}";
     if (!strncmp(connection->request, "GET /v1/models", 14)) answer(fd, "application/json", models, sizeof models - 1);
+    else if (!strncmp(connection->request, "GET /health", 11)) answer(fd, "text/plain", "", 0);
     else if (!strncmp(connection->request, "GET /truth", 10)) tell_truth(fd);
     else if (!strncmp(connection->request, "POST /v1/chat/completions", 25)) begin(connection, end + 4);
     else {

@@ -1,9 +1,9 @@
 """PURE: what was measured of an engine as a StepTime and an Api, and what a simulation makes of known arrivals."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, pairwise
-from statistics import fmean
+from statistics import fmean, median
 from typing import NamedTuple
 
 import numpy
@@ -50,7 +50,7 @@ class Fit(NamedTuple):
 
     steps: Steps
     idle_s: Mapping[int, float]
-    """TTFT of lone requests, by the tokens of their prompts."""
+    """The median TTFT of lone requests, by the tokens of their prompts."""
     windows: Sequence[Window]
 
     def at_pace(self, slower: float) -> "Fit":
@@ -78,15 +78,19 @@ def mean_of(fits: Sequence[Fit]) -> Fit:
             mean_line(first.decode_s, [fit.steps.decode_s for fit in fits]),
             mean_line(first.prefill_s, [fit.steps.prefill_s for fit in fits]),
         ),
-        mean_line(fits[0].idle_s, [fit.idle_s for fit in fits]),
+        mean_line(fits[0].idle_s, [fit.idle_s for fit in fits], median),
         [*chain.from_iterable(fit.windows for fit in fits)],
     )
 
 
-def mean_line(at: Mapping[int, float], several: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The mean of several lines, at those points."""
+def mean_line(
+    at: Mapping[int, float],
+    several: Sequence[Mapping[int, float]],
+    middle: Callable[[Iterable[float]], float] = fmean,
+) -> dict[int, float]:
+    """The mean of several lines, at those points; or another middle."""
     lines = [line(each) for each in several]
-    return {number: fmean(each(number) for each in lines) for number in at}
+    return {number: middle(each(number) for each in lines) for number in at}
 
 
 def paces_of(gauges_s: Sequence[float]) -> list[float]:
