@@ -2,7 +2,8 @@
 
 Server: scripts/bench_probe/fake_llm.c on core 0, with a log of when each token was sent on the client's clock.
 Gateway: `corral gateway`, its HAProxy on core 0 too, with one key and with 10,000. Client: `corral probe` on core 1.
-Ways: direct, through the gateway with one key and with 10,000, in turn in every round; figures are medians of the rounds.
+Ways: direct, through the gateway with one key and with 10,000, in turn in every round; figures are the medians of
+the rounds.
 Delay: of the first token, what the client said minus what the server's log of the same requests says, which holds the
 way there and back; the gateway's own is the difference from the direct connection. Load: requests of 64 tokens, 20 ms
 apart, that come at random times, so many a second that 1, 16 and 64 streams run on average.
@@ -22,13 +23,13 @@ from pathlib import Path
 
 import clients
 from bench import compared, machine, median, truth
+from serving.plan import Plan
 
 from deploy.gateway import gateway, haproxy, key_store
 from deploy.gateway import keys as keys_of
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.keys import KeyLimits, Keys
 from deploy.targets.deployment import Deployment
-from serving.plan import Plan
 
 Row = dict[str, float]
 
@@ -148,8 +149,8 @@ def page(middle: dict[tuple[str, str], Row]) -> str:
         for way in WAYS:
             row = middle[way, load]
             lines.append(
-                f"| {load} | {way} | {row['delay_p50_ms']:.2f} | {row['delay_mean_ms']:.2f} | {row['itl_p50_error_ms']:.2f}"
-                f" | {row['itl_p99_error_ms']:.2f} | {row['events_per_s']:,.0f} | {row['cpu_ms_per_1000_tokens']:.1f} |"
+                f"| {load} | {way} | {row['delay_p50_ms']:.2f} | {row['delay_mean_ms']:.2f}"
+                f" | {row['itl_p50_error_ms']:.2f} | {row['itl_p99_error_ms']:.2f} | {row['events_per_s']:,.0f} | {row['cpu_ms_per_1000_tokens']:.1f} |"
             )
             if way == WAYS[0]:
                 continue
@@ -160,7 +161,9 @@ def page(middle: dict[tuple[str, str], Row]) -> str:
             else:
                 added_ms = row["delay_p50_ms"] - direct["delay_p50_ms"]
                 held = "ok" if added_ms <= MOST_ADDED_MS else "MISSED"
-                bounds.append(f"| {way}, {load}: TTFT p50 added, ms | {added_ms:.2f} | {MOST_ADDED_MS} | {held} |")
+                bounds.append(
+                    f"| {way}, {load}: TTFT p50 added, ms | {added_ms:.2f} | {MOST_ADDED_MS} | {held} |"
+                )
     return "\n".join([*lines, *bounds])
 
 
