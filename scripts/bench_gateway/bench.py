@@ -1,7 +1,8 @@
 """The gateway beside a direct connection, in one run.
 
 Server: scripts/bench_probe/fake_llm.c on core 0, with a log of when each token was sent on the client's clock.
-Gateway: `corral gateway`, its HAProxy on core 0 too, with one key and with 10,000. Client: `corral probe` on core 1.
+Gateway: `corral gateway`, its HAProxy on core 0 too, with one key and with 10,000. Client: `corral probe` on core 1;
+for root both before all else that the machine does.
 Ways: direct, through the gateway with one key and with 10,000, in turn in every round; figures are the medians of
 the rounds.
 Delay: of the first token, what the client said minus what the server's log of the same requests says, which holds the
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -124,6 +125,8 @@ def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tupl
         members = haproxy.members(place)
         for pid in members:
             os.sched_setaffinity(pid, {0})
+            with suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, pid, -20)
         yield asked.port, members
     finally:
         haproxy.stop(place, 0)
@@ -150,7 +153,8 @@ def page(middle: dict[tuple[str, str], Row]) -> str:
             row = middle[way, load]
             lines.append(
                 f"| {load} | {way} | {row['delay_p50_ms']:.2f} | {row['delay_mean_ms']:.2f}"
-                f" | {row['itl_p50_error_ms']:.2f} | {row['itl_p99_error_ms']:.2f} | {row['events_per_s']:,.0f} | {row['cpu_ms_per_1000_tokens']:.1f} |"
+                f" | {row['itl_p50_error_ms']:.2f} | {row['itl_p99_error_ms']:.2f}"
+                f" | {row['events_per_s']:,.0f} | {row['cpu_ms_per_1000_tokens']:.1f} |"
             )
             if way == WAYS[0]:
                 continue
