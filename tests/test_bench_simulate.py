@@ -10,8 +10,7 @@ from scripts.bench_simulate.table import (
     band_of,
     figures,
     line,
-    mean_of,
-    paces_of,
+    middle_of,
     plain_step_s,
     simulated,
 )
@@ -34,23 +33,26 @@ def test_a_step_that_does_both_has_once_what_a_token_alone_takes() -> None:
     assert STEPS.time(2.0)(8, 116) == pytest.approx(0.048)
 
 
-def test_the_mean_of_several_fits_is_at_the_points_of_the_first() -> None:
-    """The second is twice as slow; its prompts were of other lengths. Of the times of lone requests the middle one."""
+def test_the_median_of_several_fits_is_at_the_points_of_the_first() -> None:
+    """The second is twice as slow; its prompts were of other lengths."""
     slow = Steps({1: 0.010, 8: 0.024}, {6: 0.012, 16: 0.014, 116: 0.034})
     one, two = Fit(STEPS, {16: 0.01}, [Window(1, 1, 1, 1)]), Fit(slow, {26: 0.03}, [Window(2, 2, 2, 2)])
-    mean = mean_of([one, two])
-    assert mean.windows == [Window(1, 1, 1, 1), Window(2, 2, 2, 2)]
-    assert mean_of([one, two, Fit(STEPS, {16: 0.012}, [])]).idle_s == {16: 0.012}
-    assert mean.steps.decode_s == pytest.approx({1: 0.0075, 8: 0.018})
-    assert mean.steps.prefill_s == pytest.approx({16: 0.0105, 116: 0.0255})
-    halved = Steps(STEPS.decode_s, {6: 0.006, **STEPS.prefill_s})
-    assert two.at_pace(0.5) == Fit(halved, {26: 0.015}, two.windows)
+    assert middle_of([one, two]) == Fit(
+        Steps(
+            {1: pytest.approx(0.0075), 8: pytest.approx(0.018)},
+            {16: pytest.approx(0.0105), 116: pytest.approx(0.0255)},
+        ),
+        {16: pytest.approx(0.02)},
+        [Window(1, 1, 1, 1), Window(2, 2, 2, 2)],
+    )
+    disturbed = Fit(Steps({1: 9.0, 8: 9.0}, {16: 9.0, 116: 9.0}), {16: 9.0}, [])
+    assert middle_of([one, disturbed, one])[:2] == one[:2]
 
 
-def test_a_pace_is_that_of_the_gauges_beside_it() -> None:
-    """From 1.0 to 1.2 and to 0.8: the mean is 1.0; the pairs differ by 1.2 and 1.5."""
-    assert paces_of([1.0, 1.2, 0.8]) == pytest.approx([1.1, 1.0])
-    assert band_of([1.0, 1.2, 0.8]) == pytest.approx(1.2 + 0.9 * 0.3)
+def test_the_band_is_how_far_two_fits_in_a_row_lie_apart() -> None:
+    """Of 1.0, 1.2 and 0.8: by 1.2 and 1.5."""
+    fits = [Fit(Steps({1: each}, {}), {}, []) for each in (1.0, 1.2, 0.8)]
+    assert band_of(fits) == pytest.approx(1.2 + 0.9 * 0.3)
 
 
 def test_a_step_is_measured_while_all_streams_decode() -> None:

@@ -8,11 +8,9 @@ of a lone prompt (the engine's request_prefill_time histogram), the API process'
 what is left of the TTFT of a lone request: of its median, for one in three waits for something that is not the engine,
 which made the mean 12 % longer than what half of the requests of a load waited (14.0 ms, 2026-11-30).
 Loads, none of them fitted to: five below the knee, two near it, Poisson, each in parts, the fit before and after each
-round of all of them. A machine's speed drifts by the second: between any two of these the gauge is read, the step of
-four running streams. Each fit is put on the mean gauge, and a part of a load is simulated with all times as much slower
-as the two gauges beside it were. What nine of ten pairs of gauges in a row do not differ by more than is the band of
-the steps, 5 % or more. The simulation is given the arrivals that the probe really made. Times count from the sending,
-at the client.
+round of all of them. What is simulated has the median of the fits; what the steps of nine of ten pairs of fits in a row
+do not differ by more than is the band of the steps, 5 % or more. The simulation is given the arrivals that the probe
+really made. Times count from the sending, at the client.
 Judged: below the knee all five figures within 15 % of what was measured; near it the truth between a simulation of all
 steps as fast, and one as slow, as the band has them.
 """
@@ -45,8 +43,7 @@ from table import (
     api_of,
     band_of,
     figures,
-    mean_of,
-    paces_of,
+    middle_of,
     plain_step_s,
     simulated,
 )
@@ -63,7 +60,6 @@ FIRST = -15
 """The niceness of all of it: what else the machine does comes after it."""
 ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
 NAME = "bench-simulate"
-GAUGE_RUNNING, GAUGE_STEPS = 4, 128
 RUNNING = (1, 2, 4, 8, 16, 32)
 CONTEXT = 256 + 64 // 2  # tokens that a decode step of most loads reads of a sequence, on average
 PREFILLED = (16, 64, 128, 256, 512, 1024, 2048)
@@ -79,7 +75,8 @@ LOADS = (
 )
 PAUSES = ("--request-rate", "4", "--burstiness", "inf")
 """Lone requests: with both cores awake their TTFT is the same at one and at twenty a second."""
-LONE_OF_A_REPEAT = 3
+LONE_OF_A_REPEAT, LONE_TOKENS = 3, 4
+"""A first token that is the last one too comes half a millisecond later: its request is closed first."""
 PREFILL_TIME = ("vllm:request_prefill_time_seconds_sum", "vllm:request_prefill_time_seconds_count")
 LOOP = """
 import os
@@ -101,43 +98,65 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a sixth of the time: shows only that it runs")
     parser.add_argument("--keep", type=Path, help="write all figures there, as JSON")
+    parser.add_argument("--measured", type=Path, help="write there what was measured, for --again")
+    parser.add_argument("--again", type=Path, help="measure nothing: judge what --measured wrote")
     asked = parser.parse_args()
     seconds, rounds, repeats = (6, 1, 2) if asked.quick else (10, 4, 5)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, FIRST)
-    found: list[Fit | Part] = []
     began_with = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server, awake():
-        gauges = [server.gauge_s()]
-
-        def gauged(one: Fit | Part) -> None:
-            found.append(one)
-            gauges.append(server.gauge_s())
-
-        gauged(first := server.fitted(repeats))
-        full = most_per_s(first.steps)
-        for _ in range(rounds):
-            for share, *lengths, _ in LOADS:
-                gauged(server.load(share * full, *lengths, seconds))
-            gauged(server.fitted(repeats))
-    paces = paces_of(gauges)
-    fit = mean_of(
-        [one.at_pace(1 / pace) for one, pace in zip(found, paces, strict=True) if isinstance(one, Fit)]
-    )
+    if asked.again:
+        head, fits, parts = measured_before(asked.again)
+    else:
+        fits, parts = measured(seconds, rounds, repeats)
+        head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {hardware()}, load average {began_with:.1f} before"
+    if asked.measured:
+        asked.measured.write_text(json.dumps([head, fits, parts]) + "\n", encoding="utf-8")
+    fit = middle_of(fits)
     steps, api = fit.steps, api_of(fit)
-    parts = [(one, pace) for one, pace in zip(found, paces, strict=True) if isinstance(one, Part)]
-    band = max(LEAST_BAND, band_of(gauges))
+    band = max(LEAST_BAND, band_of(fits))
     rows = [compared(parts[which :: len(LOADS)], steps, api, band) for which in range(len(LOADS))]
     judged = [judge(row, below) for row, (*_, below) in zip(rows, LOADS, strict=True)]
-    head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {hardware()}, load average {began_with:.1f} before"
     print(report(head, steps, api, band, rows, judged))
     if asked.keep:
         kept = {"made": head, "decode_s": steps.decode_s, "prefill_s": steps.prefill_s, "api": api._asdict()}
-        kept |= {"gauges_s": gauges}
         asked.keep.write_text(
             json.dumps(kept | {"band": band, "loads": rows}, indent=2) + "\n", encoding="utf-8"
         )
     return int(not all(judged))
+
+
+def measured(seconds: int, rounds: int, repeats: int) -> tuple[list[Fit], list[Part]]:
+    """The fits, and the parts of the loads in the order of LOADS, round after round."""
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server, awake():
+        fits, parts = [server.fitted(repeats)], list[Part]()
+        full = most_per_s(fits[0].steps)
+        for _ in range(rounds):
+            for share, inputs, outputs, _ in LOADS:
+                parts.append(server.load(share * full, inputs, outputs, seconds))
+            fits.append(server.fitted(repeats))
+    return fits, parts
+
+
+def measured_before(file: Path) -> tuple[str, list[Fit], list[Part]]:
+    """The same, of another run."""
+    head, fits, parts = json.loads(file.read_text(encoding="utf-8"))
+    return (
+        head,
+        [
+            Fit(Steps(*map(numbered, steps)), numbered(idle_s), [Window(*each) for each in windows])
+            for steps, idle_s, windows in fits
+        ],
+        [
+            Part([Request(*each) for each in requests], [Served(*each) for each in answers], lasted_s)
+            for requests, answers, lasted_s in parts
+        ],
+    )
+
+
+def numbered(points: dict[str, float]) -> dict[int, float]:
+    """Points of a line as they were before they were JSON."""
+    return {int(number): value for number, value in points.items()}
 
 
 class Running:
@@ -160,19 +179,15 @@ class Running:
             decode[running] = plain_step_s([token_times_s(each) for each in results])
             windows.append(window)
         for wanted in PREFILLED:
-            window, results, (total_s, count) = self.watched(PAUSES, 1, LONE_OF_A_REPEAT * repeats, wanted, 1)
+            window, results, (total_s, count) = self.watched(
+                PAUSES, 1, LONE_OF_A_REPEAT * repeats, wanted, LONE_TOKENS
+            )
             tokens = round(sum(each.input_tokens or wanted for each in results) / len(results))
             few_s = min(prefill.values(), default=total_s / count)
             prefill[tokens] = (total_s - few_s) / (count - 1)
             idle[tokens] = median(each.gaps_us[0] / 1e6 for each in results)
             windows.append(window)
         return Fit(Steps(decode, prefill), idle, windows)
-
-    def gauge_s(self) -> float:
-        """A step of GAUGE_RUNNING streams, now."""
-        load, running, steps = closed(GAUGE_RUNNING), GAUGE_RUNNING, GAUGE_STEPS
-        _, results, _ = self.watched(load, running, running, CONTEXT - steps // 2, steps)
-        return plain_step_s([token_times_s(each) for each in results])
 
     def load(self, rate_per_s: float, input_tokens: str, output_tokens: str, seconds: int) -> Part:
         """An open loop: when each request was sent and how long it was, and what was measured."""
@@ -335,13 +350,11 @@ def most_per_s(steps: Steps) -> float:
     return float(1 / (64 * step_s(32, 0) / 32 + step_s(32, 256) - step_s(32, 0)))
 
 
-def compared(
-    parts: Sequence[tuple[Part, float]], steps: Steps, api: Api, band: float
-) -> dict[str, dict[str, float]]:
-    """Each figure of a load, whose parts have their paces: measured, simulated, and at both ends of the band."""
-    truth = figures([part for part, _ in parts])
+def compared(parts: Sequence[Part], steps: Steps, api: Api, band: float) -> dict[str, dict[str, float]]:
+    """Each figure of a load, of all its parts: measured, simulated, and at both ends of the band."""
+    truth = figures(parts)
     middle, fast, slow = (
-        figures([simulated(part.requests, steps, ROOM, api, at * slower) for part, at in parts])
+        figures([simulated(part.requests, steps, ROOM, api, slower) for part in parts])
         for slower in (1.0, 1 / band, band)
     )
     return {

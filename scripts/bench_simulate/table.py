@@ -1,7 +1,7 @@
 """PURE: what was measured of an engine as a StepTime and an Api, and what a simulation makes of known arrivals."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from statistics import fmean, median
 from typing import NamedTuple
@@ -18,10 +18,6 @@ class Steps(NamedTuple):
 
     decode_s: Mapping[int, float]
     prefill_s: Mapping[int, float]
-
-    def at_pace(self, slower: float) -> "Steps":
-        """Steps that take so many times as long."""
-        return Steps(*({number: slower * seconds for number, seconds in points.items()} for points in self))
 
     def time(self, slower: float = 1.0) -> StepTime:
         """Between what was measured, on a line; a step that does both has once what one token alone takes."""
@@ -53,14 +49,6 @@ class Fit(NamedTuple):
     """The median TTFT of lone requests, by the tokens of their prompts."""
     windows: Sequence[Window]
 
-    def at_pace(self, slower: float) -> "Fit":
-        """What it would have been where all takes so many times as long; CPU is not waited for, and stays."""
-        return Fit(
-            self.steps.at_pace(slower),
-            {tokens: slower * seconds for tokens, seconds in self.idle_s.items()},
-            self.windows,
-        )
-
 
 class Part(NamedTuple):
     """Some seconds of a load: what was sent when, what each waited for, and how long it took in all."""
@@ -70,38 +58,30 @@ class Part(NamedTuple):
     lasted_s: float
 
 
-def mean_of(fits: Sequence[Fit]) -> Fit:
-    """Of several measurements, at the points of the first."""
+def middle_of(fits: Sequence[Fit]) -> Fit:
+    """The median of several, at the points of the first: one of five that was disturbed counts for nothing."""
     first = fits[0].steps
     return Fit(
         Steps(
-            mean_line(first.decode_s, [fit.steps.decode_s for fit in fits]),
-            mean_line(first.prefill_s, [fit.steps.prefill_s for fit in fits]),
+            middle_line(first.decode_s, [fit.steps.decode_s for fit in fits]),
+            middle_line(first.prefill_s, [fit.steps.prefill_s for fit in fits]),
         ),
-        mean_line(fits[0].idle_s, [fit.idle_s for fit in fits], median),
+        middle_line(fits[0].idle_s, [fit.idle_s for fit in fits]),
         [*chain.from_iterable(fit.windows for fit in fits)],
     )
 
 
-def mean_line(
-    at: Mapping[int, float],
-    several: Sequence[Mapping[int, float]],
-    middle: Callable[[Iterable[float]], float] = fmean,
-) -> dict[int, float]:
-    """The mean of several lines, at those points; or another middle."""
+def middle_line(at: Mapping[int, float], several: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The median of several lines, at those points."""
     lines = [line(each) for each in several]
-    return {number: middle(each(number) for each in lines) for number in at}
+    return {number: median(each(number) for each in lines) for number in at}
 
 
-def paces_of(gauges_s: Sequence[float]) -> list[float]:
-    """How much slower than on the mean the server was between each two readings of its gauge."""
-    mean = fmean(gauges_s)
-    return [fmean(two) / mean for two in pairwise(gauges_s)]
-
-
-def band_of(gauges_s: Sequence[float]) -> float:
-    """The factor that nine of ten pairs of readings in a row do not differ by more than."""
-    return float(numpy.percentile([max(a / b, b / a) for a, b in pairwise(gauges_s)], 90))
+def band_of(fits: Sequence[Fit]) -> float:
+    """The factor that a decode step of nine in ten pairs of fits in a row does not differ by more than."""
+    pairs = pairwise(fit.steps.decode_s for fit in fits)
+    ratios = [sooner[at] / later[at] for sooner, later in pairs for at in sooner]
+    return float(numpy.percentile([max(ratio, 1 / ratio) for ratio in ratios], 90))
 
 
 def plain_step_s(streams: Sequence[Sequence[float]]) -> float:
