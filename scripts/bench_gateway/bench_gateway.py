@@ -24,13 +24,13 @@ from pathlib import Path
 
 import clients
 from bench import compared, machine, median, truth
-from serving.plan import Plan
 
 from deploy.gateway import gateway, haproxy, key_store
 from deploy.gateway import keys as keys_of
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.keys import KeyLimits, Keys
 from deploy.targets.deployment import Deployment
+from serving.sizing.plan import Plan
 
 Row = dict[str, float]
 
