@@ -30,6 +30,7 @@ from deploy.gateway import keys as keys_of
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.keys import KeyLimits, Keys
 from deploy.targets.deployment import Deployment
+from deploy.targets.deployment import folder as folder_of
 from serving.sizing.plan import Plan
 
 Row = dict[str, float]
@@ -69,7 +70,7 @@ def main() -> None:
 
 def loads() -> dict[str, tuple[int, tuple[str, ...]]]:
     """Of each load its number of requests and how the probe sends them."""
-    found = {}
+    found: dict[str, tuple[int, tuple[str, ...]]] = {}
     for streams, requests in ((1, 60), (16, 300), (64, 1200)):
         rate = f"{streams / SECONDS_A_REQUEST:.3f}"
         found[f"{streams} streams"] = (requests, ("--request-rate", rate))
@@ -108,7 +109,7 @@ def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tupl
     plan = Plan.read(ROOT / "tests/data/plan.json")
     plan = plan.model_copy(update={"serve": plan.serve.model_copy(update={"port": server_port})})
     served = Deployment(name="front", target="local", plan=plan, created_at=datetime.now(UTC))
-    folder = gateway.deployment_folder("front")
+    folder = folder_of("front")
     served.write(folder / "deployment.json")
     (folder / "api-key").write_text("sk-of-the-engine\n")
     asked = GatewayOptions(
