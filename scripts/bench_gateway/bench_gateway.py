@@ -71,7 +71,7 @@ def main() -> None:
 def loads() -> dict[str, tuple[int, tuple[str, ...]]]:
     """Of each load its number of requests and how the probe sends them."""
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for streams, requests in ((1, 60), (16, 300), (64, 1200)):
+    for streams, requests in ((1, 20), (16, 200), (64, 800)):
         rate = f"{streams / SECONDS_A_REQUEST:.3f}"
         found[f"{streams} streams"] = (requests, ("--request-rate", rate))
     return found | {"throughput": (1024, ("--concurrency", "256"))}
@@ -106,7 +106,7 @@ def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tupl
         yield server_port, ()
         return
     os.environ["CORRAL_HOME"] = str(built / f"home-{keys}")
-    plan = Plan.read(ROOT / "tests/data/plan.json")
+    plan = Plan.read(ROOT / "tests/data/hosts/plan.json")
     plan = plan.model_copy(update={"serve": plan.serve.model_copy(update={"port": server_port})})
     served = Deployment(name="front", target="local", plan=plan, created_at=datetime.now(UTC))
     folder = folder_of("front")
