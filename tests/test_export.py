@@ -36,6 +36,7 @@ PLANS = ("scout-int4", "scout-bf16", "maverick-bf16")
 GOLDEN = {
     "compose": "scout-int4",
     "quadlet": "scout-int4",
+    "kserve": "scout-int4",
     "kubernetes": "maverick-bf16",
     "production-stack": "scout-int4",
     "skypilot": "maverick-bf16",
@@ -44,7 +45,7 @@ GOLDEN = {
     "litellm": "scout-int4",
     "vllm-router": "scout-int4",
 }
-ONE_HOST = ("compose", "quadlet", "systemd", "production-stack", "terraform")
+ONE_HOST = ("compose", "quadlet", "systemd", "kserve", "production-stack", "terraform")
 QUADLET = Path("/usr/libexec/podman/quadlet")
 
 
@@ -123,6 +124,8 @@ def vllm_command(to: str, name: str) -> list[str]:
     if to == "quadlet":
         line = next(line for line in made.files[0].content.splitlines() if line.startswith("Exec="))
         return ["vllm", *shlex.split(line.removeprefix("Exec="))]
+    if to == "kserve":
+        return list(documents(made, "server.yaml")[0]["spec"]["template"]["containers"][0]["command"])
     if to == "kubernetes":
         spec = documents(made, "server.yaml")[0]["spec"]
         template = spec.get("template") or spec["leaderWorkerTemplate"]["leaderTemplate"]
@@ -136,14 +139,14 @@ def vllm_command(to: str, name: str) -> list[str]:
     return words[words.index("vllm") :]
 
 
-@pytest.mark.parametrize("to", ["compose", "quadlet", "kubernetes", "skypilot", "dstack"])
+@pytest.mark.parametrize("to", ["compose", "quadlet", "kubernetes", "kserve", "skypilot", "dstack"])
 @pytest.mark.parametrize("name", PLANS)
 def test_the_command_is_the_plans_own_and_its_ranks_make_the_whole(to: str, name: str) -> None:
     if name not in carried(to):
         return
     command, serve = vllm_command(to, name), plan(name).serve
     listen = command[command.index("--host") + 1]
-    assert listen == ("0.0.0.0" if to in ("compose", "kubernetes") else "127.0.0.1")
+    assert listen == ("0.0.0.0" if to in ("compose", "kubernetes", "kserve") else "127.0.0.1")
     wanted = ("vllm", *argv(serve.model_copy(update={"model": "/model", "host": listen})))
     assert tuple(command[: len(wanted)]) == wanted
     rest = command[len(wanted) :]
@@ -304,7 +307,10 @@ def test_what_a_format_cannot_carry_is_refused(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("--to compose --replicas 2", "--replicas is for --to kubernetes, production-stack or dstack only."),
+        (
+            "--to compose --replicas 2",
+            "--replicas is for --to kubernetes, kserve, production-stack or dstack only.",
+        ),
         (
             "--to compose --endpoint nowhere",
             "--endpoint is for --to litellm, vllm-router or prometheus only.",
@@ -319,7 +325,10 @@ def test_what_a_format_cannot_carry_is_refused(
             "--to litellm --endpoint http://a:1/v1/ --endpoint http://a:1",
             "--endpoint http://a:1 is named twice.",
         ),
-        ("--to compose --replicas 0", "--replicas is for --to kubernetes, production-stack or dstack only."),
+        (
+            "--to compose --replicas 0",
+            "--replicas is for --to kubernetes, kserve, production-stack or dstack only.",
+        ),
         ("--to dstack --replicas 0", "--replicas 0 is not between 1 and 1,000."),
         ("--to compose --ttft 2", "--ttft is for --to prometheus only."),
         ("--to litellm --gpu-metrics http://a:1", "--gpu-metrics is for --to prometheus only."),

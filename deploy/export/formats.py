@@ -6,6 +6,7 @@ from typing import NamedTuple
 from deploy.export import (
     compose,
     dstack,
+    kserve,
     kubernetes,
     litellm,
     production_stack,
@@ -51,6 +52,7 @@ FORMATS = {
     "quadlet": Format(quadlet.render, adapters=True),
     "systemd": Format(systemd.render, cpu=True, adapters=True),
     "kubernetes": Format(kubernetes.render, hosts=True, replicas=True, guarded=True),
+    "kserve": Format(kserve.render, replicas=True, guarded=True),
     "production-stack": Format(production_stack.render, replicas=True, guarded=True),
     "skypilot": Format(skypilot.render, hosts=True),
     "dstack": Format(dstack.render, hosts=True, replicas=True),

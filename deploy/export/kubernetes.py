@@ -41,6 +41,10 @@ MEMORY = (
     f"The memory that is asked of a node ({HOST_GIB_EACH} GiB a process) is not measured on a GPU, nor is its limit: "
     "raise both where a pod ends as OOMKilled."
 )
+WATCHED = (
+    "Where Prometheus' operator is: kubectl apply -f monitor.yaml, with the labels that yours selects by; rules and a "
+    "dashboard: --to prometheus."
+)
 RUNTIME_CLASS = "Where GPUs need a RuntimeClass (k3s, RKE2), add runtimeClassName: nvidia."
 
 
@@ -68,8 +72,7 @@ def render(ask: Ask) -> Export:
             who_comes_in(ask),
             STOPPING,
             MEMORY,
-            "Where Prometheus' operator is: kubectl apply -f monitor.yaml, with the labels that yours selects by; "
-            "rules and a dashboard: --to prometheus.",
+            WATCHED,
             f"Before: printf sk-%s $(openssl rand -hex 32) | kubectl create secret generic {ask.resource_name} "
             "--from-file=api-key=/dev/stdin (add hf-token for a gated model)",
             how_to_bring(ask, box),
