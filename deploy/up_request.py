@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from deploy.provision_request import Asking, Where, asking_for, asking_of
-from deploy.targets import adapters
+from deploy.targets import adapters, licence
 from deploy.targets.abilities import RentsMachines
 from deploy.targets.choose import place_called
 from deploy.targets.deployment import checked_name, name_of, name_of_model, names
@@ -20,6 +20,7 @@ from infra.errors import DoesNotFit, UsageError
 from infra.printable import sentence
 from infra.quantity import counted
 from infra.say import is_somebody_there, notice, progress
+from serving.model.models import model as named_model
 from serving.model.models import models
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
@@ -124,7 +125,8 @@ def chosen(
 ) -> WhichMachine:
     """This machine where it is to be here; else one of the cheapest that hold it, as somebody says.
 
-    Nobody is asked where it could not be rented: what this machine lacks is said before, unless nothing is to be made.
+    Nobody is asked where it could not be rented: what this machine lacks is said before, unless nothing is to be made,
+    and whose licence nobody accepted. AWS is asked after that.
     """
     if place == default():
         return which.model_copy(update={"on": local_machine().name})
@@ -135,6 +137,8 @@ def chosen(
         plans = sold(plans, seller, of_place)
         if is_somebody_there() and not is_dry:
             seller.require_here()
+            if not stored_weights(of_place):
+                licence.require(named_model(model).licence)
             if not any(plan.price for plan in plans):
                 seller.ask_prices(map(machine_of, plans), of_place)
                 plans = sold(holding(model, which, options, place), seller, of_place)
@@ -200,7 +204,7 @@ def picked(plans: list[Plan]) -> int:
 def summary(asking: Asking) -> str:
     """What will run where, and where its weights come from."""
     plan, target = asking.deployment.plan, asking.deployment.target
-    stored = getattr(asking.wishes, "weights", None)
+    stored = stored_weights(asking.wishes)
     speed = f", {plan.throughput.output_tokens_per_s:,.0f} tokens/s (modelled)" if plan.throughput else ""
     longest = plan.serve.max_model_len or plan.kv.max_context_tokens  # what it will take, not what it could
     lines = [
@@ -209,6 +213,11 @@ def summary(asking: Asking) -> str:
         f"weights: {stored}" if stored else weights_line(plan),
     ]
     return "\n".join(map(sentence, lines))
+
+
+def stored_weights(of_place: PlaceOptions | None) -> str | None:
+    """Where the user has the weights; None where they come from the model hub."""
+    return getattr(of_place, "weights", None)
 
 
 def weights_line(plan: Plan) -> str:

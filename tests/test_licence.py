@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 import stubbed
+from renting import fresh
 from test_hub import REPO, fake_hub_class
 
 from deploy import launch as door
+from deploy import up_request
 from deploy.bundle import sources
 from deploy.cli.main import run
 from deploy.targets import hub_weights, licence
-from deploy.targets.ec2 import weights_push
+from deploy.targets.ec2 import documents, prerequisites, weights_push
+from deploy.targets.ec2 import place as ec2_place
 from deploy.targets.hub_weights import Weights
 from deploy.targets.licence import Acceptance, known, refusal, terms_for
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import Brought
+from infra.aws.api import Aws
 from infra.errors import CorralError, EndpointError, UsageError
 from serving.model import hub as hub_door
 from serving.model import lora_files, tiny
@@ -337,3 +341,58 @@ def test_a_folder_with_its_text_leaves_this_machine_only_then(
     assert sources.model_for(deployment, None, print) == folder
     assert ssh.settled(there) == (there, ())
     assert [sent(bring) for bring in beside] == [(there, ())] * 2
+
+
+G5 = ["--on", "g5.12xlarge", "--precision", "int4"]
+
+
+@pytest.mark.parametrize("answers", [None, "n"], ids=["nobody", "no"])
+@pytest.mark.parametrize(
+    ("words", "region"),
+    [
+        (["up", "scout", *G5], "us-east-1"),
+        (["up", "scout", *G5, "--yes"], "us-east-1"),
+        (["provision", "plan.json", "--target", "ec2", "--yes"], "us-east-1"),
+        (["up", "scout"], "eu-west-3"),  # of which no price is stored: AWS would be asked
+    ],
+    ids=["up", "yes", "plan", "chosen"],
+)
+def test_it_is_asked_and_refused_before_aws_is_asked_anything(
+    words: list[str],
+    region: str,
+    answers: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    aws, clock = fresh()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_REGION", region)
+    assert run(["size", "scout", *G5, "--region", region, "-o", "plan.json"]) == 0
+    monkeypatch.setattr(documents, "Boto", lambda: aws)
+    monkeypatch.setattr(documents, "Aws", partial(Aws, sleep=clock.sleep, clock=clock))
+    monkeypatch.setattr(prerequisites, "require", lambda: None)
+    monkeypatch.setattr(ec2_place, "require_here", lambda: None)
+    there = answers is not None
+    monkeypatch.setattr(licence, "is_somebody_there", lambda: there)
+    # Without a machine somebody has to be there to choose one, whom no licence is asked about in the first case.
+    monkeypatch.setattr(up_request, "is_somebody_there", lambda: True)
+    monkeypatch.setattr(licence, "answer", lambda question: answers)
+    capsys.readouterr()
+    assert run(words) == 2
+    said = NOBODY if answers is None else f"The {TERMS.title} was not accepted; nothing was fetched."
+    assert f"error: {said}\n" in capsys.readouterr().err
+    assert aws.calls == []
+    assert not (tmp_path / "corral-home" / "scout").exists()
+
+
+def test_what_is_brought_from_a_bucket_of_ones_own_is_asked_for_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws, clock = fresh()
+    monkeypatch.setattr(documents, "Boto", lambda: aws)
+    monkeypatch.setattr(documents, "Aws", partial(Aws, sleep=clock.sleep, clock=clock))
+    monkeypatch.setattr(prerequisites, "require", lambda: None)
+    assert run(["up", "scout", *G5, "--weights", "s3://models/scout/"]) != 0
+    assert NOBODY not in capsys.readouterr().err
+    assert aws.calls != []

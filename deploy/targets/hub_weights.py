@@ -173,6 +173,15 @@ def require(known: Weights) -> None:
     licence.require(licence_of(known))
 
 
+def require_told(plan: "Plan") -> None:
+    """Raise UsageError for a licence that nobody accepted, by what is known without asking anybody; ask where one can.
+
+    A question, and a refusal, come before what costs time.
+    """
+    if is_fetched(plan):
+        licence.require(licence_of(told(plan)))
+
+
 def licence_of(known: Weights) -> str:
     """The licence of weights, by its name: told, or known by what they are; the Hub need not have answered."""
     return licence.name_for(known.licence, (known.repo, *known.based_on), known.family)

@@ -124,6 +124,8 @@ def refuse_another_server(deployment: Deployment, order: Order) -> None:
 def settled(deployment: Deployment, wishes: Ec2Options) -> tuple[Deployment, tuple[Check, ...]]:
     """The deployment at the commits its boxes will fetch, and what there is to say before anything is paid for."""
     machine = hub_weights.OwnToken(wishes.hf_token_parameter or "", HOW_TO_GIVE_A_TOKEN)
+    if not wishes.weights:
+        hub_weights.require_told(deployment.plan)
     deployment, about = beside.settled(deployment, wishes.weights, machine)
     plan = deployment.plan
     if wishes.weights:
