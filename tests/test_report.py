@@ -1,5 +1,6 @@
 """The page: one file that fetches nothing, says what it must, and escapes what it is given."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -15,12 +16,13 @@ import pytest
 from deploy.cli.main import run
 from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
-from deploy.costs.comparison import Comparison
+from deploy.costs.comparison import Comparison, FourBits
 from deploy.costs.measured_load import Measured
 from deploy.report import links, plots
 from deploy.report.comparison_text import comparison_text
 from deploy.report.html import render
 from deploy.report.markdown import markdown
+from serving.model import evaluations
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
@@ -120,6 +122,7 @@ def test_the_pages_outline(page: str) -> None:
         "scout int4 on g5.12xlarge against the Claude API",
         "The month",
         "What would change it",
+        "What four bits cost of the answers",
         "What it costs against volume",
         "Here, by utilisation",
         "Claude on the same texts",
@@ -163,6 +166,40 @@ def test_everything_in_the_comparison_is_on_the_page_and_in_the_text(found: Comp
     for each in found.assumptions:
         assert each.source in seen
         assert f"{each.name} = {each.value}" in text
+
+
+def test_what_four_bits_lose_is_told_everywhere_with_its_source(found: Comparison, page: str) -> None:
+    repo = PLAN.serve.model
+    assert found.four_bits == FourBits(
+        note=evaluations.note(repo, "int4"),
+        sources=(
+            f"Red Hat of {repo}: the checkpoint's card at huggingface.co; lm-evaluation-harness with the answers' "
+            "log-probabilities; read 2026-11-30",
+        ),
+    )
+    assert "MMLU 80.34 (bf16 80.54)" in found.four_bits.note
+    for is_whole in (True, False):
+        text = re.sub(r"\s+", " ", comparison_text(found, is_whole))
+        assert f"What four bits cost of the answers {found.four_bits.note} [{found.four_bits.sources[0]}]" in text
+    said = re.sub(r"\\(.)", r"\1", markdown(PLAN, PROBE, found))
+    for told in (found.four_bits.note, *found.four_bits.sources):
+        assert (told in read(page), told in said) == (True, True)
+    assert json.loads(found.text())["four_bits"] == found.four_bits.model_dump(mode="json")
+
+
+def test_of_more_bits_nothing_is_said_and_of_weights_that_nobody_measured_that_it_is_so() -> None:
+    def of(precision: str, model: str) -> Comparison:
+        serve = PLAN.serve.model_copy(update={"model": model})
+        plan = PLAN.model_copy(update={"precision": precision, "serve": serve})
+        return compare(plan, Measured(PROBE), Question(), date(2026, 11, 24))
+
+    repo = "RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic"
+    more = of("fp8", repo)
+    assert (more.four_bits, "four_bits" in json.loads(more.text())) == (None, False)
+    assert "four bits" not in comparison_text(more) + markdown(PLAN, PROBE, more)
+    own = of("int4", "/srv/models/mine")
+    assert own.four_bits == FourBits(note=evaluations.note("/srv/models/mine", "int4"), sources=())
+    assert "No published evaluation of these weights is known" in own.four_bits.note
 
 
 def test_the_answer_comes_first_then_the_month(found: Comparison, page: str) -> None:

@@ -11,7 +11,7 @@ from deploy.costs.claude_platforms import offered, sold
 from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.claude_side import cheapest, claude_side
 from deploy.costs.compare_options import Question
-from deploy.costs.comparison import ClaudeSide, Comparison, Speed
+from deploy.costs.comparison import ClaudeSide, Comparison, FourBits, Speed
 from deploy.costs.currency import currency
 from deploy.costs.doubts import doubts
 from deploy.costs.each_class import against, parts_of
@@ -33,6 +33,7 @@ from deploy.costs.sensitivity import swings
 from deploy.costs.served_class import ServedClass, asked_again, staying
 from deploy.costs.what_would_change import what_would_change
 from infra.money import percent, rounded
+from serving.model import evaluations
 from serving.sizing.plan import Plan, check_probed
 
 
@@ -117,8 +118,15 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
             *hosted_doubts(others, question.batch),
             *dict.fromkeys(w for s in sides for w in s.warnings),
         ),
+        four_bits=four_bits(plan),
         assumptions=assumptions_of(plan, probe, ours, question, chosen, mix),
     )
+
+
+def four_bits(plan: Plan) -> FourBits | None:
+    """What others measured of the answers of the plan's weights, where these are of 4 bits."""
+    said = evaluations.note(plan.serve.model, plan.precision)
+    return FourBits(note=said, sources=evaluations.sources(plan.serve.model)) if said else None
 
 
 def once_more(speed: Speed, retries: Decimal) -> Speed:

@@ -197,6 +197,15 @@ class Swing(Record):
     required_utilisation_high: Number
 
 
+class FourBits(Record):
+    """What is known of the answers of weights of 4 bits; the dollars count a token of theirs like any other."""
+
+    note: str
+    """What others published of these weights, what of it is more than noise, and how to look at one's own texts."""
+    sources: tuple[str, ...]
+    """Who published it, where, and when it was read there; empty where nothing is known."""
+
+
 class Comparison(Document):
     """Self-hosting against the Claude API, on the same texts."""
 
@@ -229,4 +238,6 @@ class Comparison(Document):
     """One for each Claude model, where a share for Claude was named."""
     sensitivity: tuple[Swing, ...]
     warnings: tuple[str, ...]
+    four_bits: FourBits | None = Field(default=None, exclude_if=lambda found: found is None)
+    """Where ours are weights of 4 bits, what they are known to lose; absent for any others."""
     assumptions: tuple[Assumption, ...]

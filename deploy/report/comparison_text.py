@@ -6,7 +6,7 @@ from deploy.costs.comparison import Comparison
 from deploy.costs.knobs import Assumption
 from deploy.report import tables
 from deploy.report.class_tables import class_tables
-from deploy.report.sections import change_title, title
+from deploy.report.sections import FOUR_BITS, change_title, title
 from deploy.report.tables import Table
 from infra import columns
 from infra.columns import wrapped
@@ -26,6 +26,7 @@ def comparison_text(comparison: Comparison, is_whole: bool = True) -> str:
         table(tables.month_table(comparison.month)),
         table(tables.elsewhere_table(comparison)),
         change(comparison),
+        four_bits(comparison),
         table(own if is_whole else None),
         table(tables.claude_table(comparison)),
         table(hosted if is_whole else None),
@@ -57,6 +58,14 @@ def change(comparison: Comparison) -> str:
     return f"{change_title(comparison)}\n" + "\n".join(
         wrapped(text, "- ") for text in comparison.what_would_change_it
     )
+
+
+def four_bits(comparison: Comparison) -> str:
+    """What is known of the answers, where ours are of 4 bits."""
+    found = comparison.four_bits
+    if found is None:
+        return ""
+    return "\n".join([FOUR_BITS, wrapped(found.note), *(wrapped(f"[{source}]") for source in found.sources)])
 
 
 def table(one: Table | None) -> str:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from deploy.costs.claude_names import named
-from deploy.costs.comparison import Comparison
+from deploy.costs.comparison import Comparison, FourBits
 from deploy.report import tables
 from deploy.report.class_tables import class_tables
 from deploy.report.tables import Table
@@ -24,6 +24,8 @@ SAME_TEXTS = (
     "Per million Llama 4 tokens' worth of text, input and output at the mix of the {mix}. Claude cuts the same text "
     "into more tokens; the range is of that ratio. “likely”: that it is cheaper here."
 )
+
+FOUR_BITS = "What four bits cost of the answers"
 
 
 class Plotted(NamedTuple):
@@ -51,6 +53,7 @@ def sections(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> t
             "The month", tables=(tables.month_table(comparison.month), tables.elsewhere_table(comparison))
         ),
         Section(change_title(comparison), points=comparison.what_would_change_it),
+        *((four_bits(comparison.four_bits),) if comparison.four_bits else ()),
         Section("What it costs against volume", plots=(Plotted("volume", VOLUME),)),
         Section(
             "Here, by utilisation",
@@ -93,6 +96,11 @@ def title(comparison: Comparison) -> str:
 def change_title(comparison: Comparison) -> str:
     """What stands above what would turn the answer: where that is a yes, it is only more of the same."""
     return "Beside that" if comparison.answer == "cheaper" else "What would change it"
+
+
+def four_bits(found: FourBits) -> Section:
+    """What is known of the answers, with where it is from."""
+    return Section(FOUR_BITS, paragraphs=(found.note,), notes=found.sources)
 
 
 def machine(plan: Plan) -> Section:

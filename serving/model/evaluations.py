@@ -88,6 +88,11 @@ def note(repo: str, precision: str) -> str:
     return f"{'; '.join(map(in_short, published))}, not repeated here; {look}."
 
 
+def sources(repo: str) -> tuple[str, ...]:
+    """Where each published evaluation of a checkpoint stands, and when it was read there; empty where none is."""
+    return tuple(f"{each.who} of {repo}: {each.source}; read {each.read_on}" for each in evaluations().get(repo, ()))
+
+
 def in_short(found: Evaluation) -> str:
     """What one publisher says, without an end."""
     told = (found.scores[task] for task in TOLD if task in found.scores)
