@@ -180,7 +180,10 @@ def test_what_four_bits_lose_is_told_everywhere_with_its_source(found: Compariso
     assert "MMLU 80.34 (bf16 80.54)" in found.four_bits.note
     for is_whole in (True, False):
         text = re.sub(r"\s+", " ", comparison_text(found, is_whole))
-        assert f"What four bits cost of the answers {found.four_bits.note} [{found.four_bits.sources[0]}]" in text
+        assert (
+            f"What four bits cost of the answers {found.four_bits.note} [{found.four_bits.sources[0]}]"
+            in text
+        )
     said = re.sub(r"\\(.)", r"\1", markdown(PLAN, PROBE, found))
     for told in (found.four_bits.note, *found.four_bits.sources):
         assert (told in read(page), told in said) == (True, True)

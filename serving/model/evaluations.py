@@ -90,7 +90,9 @@ def note(repo: str, precision: str) -> str:
 
 def sources(repo: str) -> tuple[str, ...]:
     """Where each published evaluation of a checkpoint stands, and when it was read there; empty where none is."""
-    return tuple(f"{each.who} of {repo}: {each.source}; read {each.read_on}" for each in evaluations().get(repo, ()))
+    return tuple(
+        f"{each.who} of {repo}: {each.source}; read {each.read_on}" for each in evaluations().get(repo, ())
+    )
 
 
 def in_short(found: Evaluation) -> str:
