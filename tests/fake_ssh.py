@@ -1,4 +1,6 @@
-"""The OpenSSH client for tests/fake_box.py: the one host behind it is the folder $BOX, which may be reached by sudo.
+"""The OpenSSH client for tests/fake_box.py: the host behind it is the folder $BOX, which may be reached by sudo.
+
+A host whose name a folder beside that has is that one.
 
 The real client ($REAL_SSH) judges the options, so that what it does not know is refused here too. What a command line
 is given as a script on its input is run like the scripts the box holds: its absolute paths lead below the folder.
@@ -17,8 +19,10 @@ from pathlib import Path
 
 def main() -> None:
     """Answer one call."""
-    box = Path(os.environ["BOX"])
     options, words = getopt.getopt(sys.argv[1:], "F:o:TfNML:O:G")
+    first = Path(os.environ["BOX"])
+    named = first.parent / words[0]
+    box = named if (named / "facts").exists() else first
     given = [word for option, value in options for word in (option, value) if word and option in ("-F", "-o")]
     settings = judged(box, [*given, "--", words[0]])
     flags = dict(options)

@@ -4,11 +4,14 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Literal
+from urllib.parse import urlsplit
 
 from deploy.gateway import certificates, haproxy, haproxy_config, key_store, usage
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import Server
 from deploy.gateway.rotation import InFront, in_front
+from deploy.targets.abilities import Replicated
+from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.deployment import folder as deployment_folder
 from infra import locks
@@ -18,7 +21,8 @@ from infra.record import Document, Record, write_text_atomically
 from serving.vllm import server
 
 DOCUMENT = "gateway.json"
-LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::")
+TUNNELS_END = "127.0.0.1"
+"""Where one of several engines answers that is on another machine and reached by a tunnel."""
 
 
 class Gateway(Document):
@@ -80,20 +84,26 @@ def exists(name: str) -> bool:
 
 
 def settings(deployment: Deployment, asked: GatewayOptions, engine_key: str) -> str:
-    """What HAProxy is told. Raises UsageError for a deployment whose servers this machine does not reach."""
-    return haproxy_config.config(asked, servers_of(deployment), engine_key)
+    """What HAProxy would be told; opens no way to its servers. Raises UsageError as `servers_of` does."""
+    return haproxy_config.config(asked, servers_of(deployment, opens=False), engine_key)
 
 
-def servers_of(deployment: Deployment) -> tuple[Server, ...]:
-    """Where its engines answer."""
-    if deployment.target != "local":
+def servers_of(deployment: Deployment, opens: bool = True) -> tuple[Server, ...]:
+    """Where its engines answer from here: all take one key. Opens the ways to them, unless that is only looked at.
+
+    Raises UsageError for a place whose servers cannot be told one by one, or whose servers have different keys.
+    """
+    place = place_of(deployment)
+    if not isinstance(place, Replicated):
         raise UsageError(
-            f"{deployment.name} is not on this machine.",
-            "A gateway stands on the machine of its servers so far: run corral there, with --target local.",
+            f"{deployment.name} is on {deployment.target}, where no gateway of corral's stands before it.",
+            f"Ask it through its tunnel: corral connect {deployment.name}",
         )
-    serve = deployment.plan.serve
-    host = "127.0.0.1" if serve.host in LOOPBACK else serve.host
-    return (Server(deployment.name, host, serve.port),)
+    return tuple(
+        Server(name, at.hostname or "", at.port or 80, at.hostname == TUNNELS_END)
+        for name, endpoint in place.answering(deployment, opens).items()
+        for at in [urlsplit(endpoint.base_url)]
+    )
 
 
 def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
@@ -103,7 +113,7 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
     """
     name, place = deployment.name, folder(deployment.name)
     program = haproxy.found()
-    servers_of(deployment)
+    servers = servers_of(deployment)  # before the key is read, which may come from there
     busy = UsageError(f"Another corral is at {name}'s gateway now.", f"See: corral gateway status {name}")
     with locks.held(place / ".lock", busy):
         place.chmod(0o700)
@@ -113,7 +123,7 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
             {before.port, before.metrics_port} if runs and before else set()
         ):
             haproxy.refuse_taken(asked.host if port == asked.port else "127.0.0.1", port)
-        text = settings(deployment, asked, server.api_key(deployment_folder(name)))
+        text = haproxy_config.config(asked, servers, server.api_key(deployment_folder(name)))
         certificates.write(place, asked)
         key_store.write_map(place, asked)
         write_text_atomically(place / haproxy_config.LUA, shipped_text("deploy.gateway", "gateway.lua"))

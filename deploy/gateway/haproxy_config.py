@@ -38,6 +38,8 @@ class Server(NamedTuple):
     name: str
     host: str
     port: int
+    is_tunnelled: bool = False
+    """Whether what is connected to is the end of a tunnel, which takes a connection though no engine is there."""
 
 
 CONFIG, LUA, KEYS_MAP, SPENT, STATE, TLS = (
@@ -245,6 +247,11 @@ def too_large(asked: GatewayOptions) -> Error:
     return Error(413, "request_too_large", "request_too_large", f"the body is above {asked.max_body_mib} MiB")
 
 
+RETRIED = ("  retries 1", "  retry-on conn-failure empty-response 503")
+"""Of a tunnel's end only the missing answer tells that no engine is there: that request goes to one other, and to no
+third, for it may be what ended the first."""
+
+
 def in_backend(asked: GatewayOptions, servers: tuple[Server, ...]) -> list[str]:
     """The engines: whoever has the fewest requests gets the next."""
     return [
@@ -252,6 +259,7 @@ def in_backend(asked: GatewayOptions, servers: tuple[Server, ...]) -> list[str]:
         "  balance leastconn",
         "  option http-no-delay",
         "  option httpchk GET /health",
+        *(RETRIED if len(servers) > 1 and any(each.is_tunnelled for each in servers) else ()),
         *(
             f"  server {each.name} {each.host}:{each.port} check inter 1s fall 3 rise 1 "
             f"maxconn {asked.max_in_flight}"

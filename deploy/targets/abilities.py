@@ -235,6 +235,26 @@ class HoldsReleases(Protocol):
 
 
 @runtime_checkable
+class Replicated(Protocol):
+    """It may be several engines, each on a machine of its own, behind one key."""
+
+    def replicas(self, deployment: Deployment) -> dict[str, Deployment]:
+        """Each as a deployment of its machine alone, by the name that a gateway gives it. Asks nobody."""
+        ...
+
+    def answering(self, deployment: Deployment, opens: bool) -> dict[str, Endpoint]:
+        """Where each answers from here, by that name; without `opens` no way there is opened.
+
+        Raises UsageError where one takes another key than the others.
+        """
+        ...
+
+    def share_key(self, deployment: Deployment) -> None:
+        """Have every machine hold the one key; a server that runs with another takes it when it is started anew."""
+        ...
+
+
+@runtime_checkable
 class ProvesEgress(Protocol):
     """What its server sends can be looked at."""
 

@@ -58,6 +58,18 @@ class Checkup(Check):
     """Of the failure; 0 where this is no obstacle to the line."""
 
 
+class Replica(Record):
+    """One of several engines of a deployment, each on a machine of its own."""
+
+    name: str
+    """As its gateway names it."""
+    state: State
+    detail: str
+    endpoint: Endpoint | None = None
+    release: str | None = None
+    """The release that it starts; null where that is the first, or cannot be told."""
+
+
 class Status(Record):
     """What a deployment is doing now, asked from the machine itself."""
 
@@ -66,6 +78,9 @@ class Status(Record):
     state: State
     detail: str
     endpoint: Endpoint | None = None
+    """Where it answers from here: the first of several replicas."""
+    endpoints: tuple[Replica, ...] = Field(default=(), exclude_if=lambda replicas: not replicas)
+    """Every replica and where it answers from here; absent where it is one engine."""
     usd_so_far: float | None = None
     expires_at: str | None = None
     release: str | None = None
@@ -76,8 +91,11 @@ class Status(Record):
     """Where clients ask it through its gateway, while that runs; absent where there is none."""
 
 
-def together(names: Sequence[str], statuses: Sequence[Status]) -> Status:
-    """Several machines as one deployment: as well as the worst of them, reached at the first."""
+def together(names: Sequence[str], statuses: Sequence[Status], replicas: Sequence[str] = ()) -> Status:
+    """Several machines as one deployment: as well as the worst of them, reached at the first.
+
+    With the names that a gateway gives them, where each has an engine of its own.
+    """
     worst = max(statuses, key=lambda status: SEVERITY.index(status.state))
     if len(statuses) == 1:
         return worst
@@ -85,7 +103,19 @@ def together(names: Sequence[str], statuses: Sequence[Status]) -> Status:
         f"{name}: {status.state}{f' at {status.endpoint.base_url}' if status.endpoint else ''}, {status.detail}"
         for name, status in zip(names, statuses, strict=True)
     )
-    return worst.model_copy(update={"detail": detail, "endpoint": statuses[0].endpoint})
+    each = tuple(
+        Replica(
+            name=name,
+            state=status.state,
+            detail=status.detail,
+            endpoint=status.endpoint,
+            release=status.release,
+        )
+        for name, status in zip(replicas, statuses, strict=False)
+    )
+    return worst.model_copy(
+        update={"detail": detail, "endpoint": statuses[0].endpoint, "endpoints": each, "release": None}
+    )
 
 
 class Teardown(Record):

@@ -2,7 +2,7 @@
 
 from deploy.targets import drafts, hub_weights
 from deploy.targets.deployment import Deployment
-from deploy.targets.ssh import host_releases, tunnels
+from deploy.targets.ssh import host_releases, one_key, tunnels
 from deploy.targets.ssh.host_setup import (
     Brought,
     adapters_folder,
@@ -56,10 +56,12 @@ def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
         prefix = bring.engine
         progress(f"{host.destination}: bringing the engine from {prefix}")
         host.send(lambda pipe: pack(prefix, pipe), (*prepare_command(deployment), "engine"))
+    one_key.bring(deployment, host)
     progress(f"{host.destination}: preparing")
     line = token_line(deployment, bring)
     host.run(prepare_command(deployment), stdin=line, as_root=True, timeout_s=PATIENCE_S)
-    tunnels.fetch_key(deployment, host)
+    if not one_key.is_shared(deployment):
+        tunnels.fetch_key(deployment, host)
 
 
 def token_line(deployment: Deployment, bring: Brought) -> bytes:

@@ -2,7 +2,7 @@
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Check
-from deploy.targets.ssh import host_unit, operators, tunnels
+from deploy.targets.ssh import host_unit, one_key, operators, tunnels
 from deploy.targets.ssh.fleet import connected, on_each
 from deploy.targets.ssh.host_setup import engine_brought
 from infra.data import shipped_text
@@ -75,6 +75,7 @@ def turned(deployment: Deployment, host: Host) -> Endpoint:
     """The same on one host. Raises ServerError with the cause its journal gives."""
     operators.refuse_others(deployment, host)
     release(deployment, "turn", host)
+    one_key.taken(deployment, host)
     endpoint = tunnels.endpoint(deployment, host)
     host_unit.wait(deployment, host, endpoint)
     return endpoint

@@ -7,7 +7,7 @@ from typing import Literal
 from deploy.targets import adapters, host_deaths, host_history
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import State, Status
-from deploy.targets.ssh import tunnels
+from deploy.targets.ssh import one_key, tunnels
 from deploy.targets.ssh.host_setup import judged_setup
 from infra import bar, host_judge
 from infra import host as hosts
@@ -27,6 +27,7 @@ from serving.vllm.startup_log import load_budget_s, phases
 STATE_SCRIPT = """\
 [ ! -e "$1/record.json" ] || echo "Record=yes"
 [ ! -e "/var/lib/private/${2%.service}" ] || echo "HasRun=yes"
+sed -n 's/^  "release": "\\([0-9a-f]*\\)".*/Release=\\1/p' "$1/record.json" 2>/dev/null
 printf 'Phase=%s\\n' "$(cat "$1/phase" 2>/dev/null)"
 [ ! -e "$1/gave-up" ] || printf 'GaveUp=%s\\n' "$(cat "$1/gave-up")"
 systemctl show "$2" --property=ActiveState --property=SubState --property=NRestarts
@@ -58,6 +59,8 @@ class UnitState(Record):
     """The prepare script's own last word."""
     gave_up: str = ""
     """Why the host starts it no more by itself."""
+    release: str = ""
+    """Which release starts there; empty for the first."""
 
     @property
     def is_before_start(self) -> bool:
@@ -85,12 +88,25 @@ def start(deployment: Deployment, host: Host) -> Endpoint | None:
     unit is stopped then.
     """
     bring_judge(deployment, host)
+    if not one_key.is_taken(deployment, host):
+        end_with_another_key(deployment, host)
     host.run(start_command(deployment, host.destination), as_root=True)
     if is_headless(deployment, host):
         return None
     endpoint = tunnels.endpoint(deployment, host)
     wait(deployment, host, endpoint)
     return endpoint
+
+
+def end_with_another_key(deployment: Deployment, host: Host) -> None:
+    """End the server that takes a key of its own, once it has no request: the next start takes the one of all."""
+    progress(f"{host.destination}: ending the server that has a key of its own")
+    host.run(
+        ["systemctl", "stop", hosts.unit(deployment.name)],
+        as_root=True,
+        timeout_s=stop_timeout_s(deployment),
+    )
+    one_key.taken(deployment, host)
 
 
 def bring_judge(deployment: Deployment, host: Host) -> None:
@@ -170,7 +186,11 @@ def status(deployment: Deployment, host: Host) -> Status:
             )
         judged = verdict(endpoint)
         detail = f"{judged.detail}; {counted(unit.restarts, 'restart')}" if unit.restarts else judged.detail
-        return said(deployment, judged.state, detail, endpoint)
+        if not one_key.is_taken(deployment, host):
+            detail = (
+                f"{detail}; it has a key of its own until it is started anew: corral roll {deployment.name}"
+            )
+        return said(deployment, judged.state, detail, endpoint, unit.release or None)
     if unit.active == "absent":
         return said(deployment, "absent", f"nothing of that name on {host.destination}")
     return said(deployment, "stopped" if unit.has_run else "provisioned", unit.phase or "not prepared")
@@ -181,9 +201,17 @@ def said(
     state: State,
     detail: str,
     endpoint: Endpoint | None = None,
+    release: str | None = None,
 ) -> Status:
     """A status of this target."""
-    return Status(name=deployment.name, target="ssh", state=state, detail=detail, endpoint=endpoint)
+    return Status(
+        name=deployment.name,
+        target="ssh",
+        state=state,
+        detail=detail,
+        endpoint=endpoint,
+        release=release,
+    )
 
 
 def stop(deployment: Deployment, host: Host) -> None:
@@ -217,6 +245,7 @@ def state(name: str, host: Host) -> UnitState:
         has_run="HasRun" in shown,
         phase=shown.get("Phase", ""),
         gave_up=shown.get("GaveUp", ""),
+        release=shown.get("Release", ""),
     )
 
 

@@ -18,7 +18,8 @@ from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.place import LOOK_S, Check, Checkup, Offer, Status, together
 from deploy.targets.ssh import egress as ssh_egress
-from deploy.targets.ssh import host_releases, host_unit, operators, tunnels
+from deploy.targets.ssh import host_releases, host_unit, one_key, operators, tunnels
+from deploy.targets.ssh import replicas as replicas_of
 from deploy.targets.ssh.bringing import files_for, prepare, prepare_beside, prepare_command
 from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
 from deploy.targets.ssh.host_checks import any_plan, checks
@@ -43,6 +44,9 @@ from deploy.targets.ssh.host_setup import (
     sent,
 )
 from deploy.targets.ssh.options import SshOptions, no_hosts
+from deploy.targets.ssh.replicas import answering as answering
+from deploy.targets.ssh.replicas import replicas as replicas
+from deploy.targets.ssh.replicas import share_key as share_key
 from infra import deadline, offline, ssh_client
 from infra import host as hosts
 from infra.egress_checks import Expected
@@ -205,6 +209,7 @@ def provision(deployment: Deployment) -> None:
     judge.require(checks, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
     vllm_versions.check(bring.version, progress, deployment.plan.serve.extra_args)
     claim(deployment)
+    one_key.settle(deployment)
     on_each(deployment, lambda host: prepare(deployment, bring, host))
 
 
@@ -240,6 +245,7 @@ def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[O
     )
     judge.require(room, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
     vllm_versions.check(bring_it.version, progress, deployment.plan.serve.extra_args)
+    one_key.settle(deployment)
     on_each(deployment, lambda host: prepare_beside(deployment, bring_it, host))
 
 
@@ -249,8 +255,14 @@ def serve(deployment: Deployment) -> Endpoint:
     Raises ServerError with the cause in the log of one that did not, UsageError where it is another operator's.
     """
     refuse_others(deployment)
-    first = on_each(deployment, lambda host: host_unit.start(deployment, host))[0]
+    share_key(deployment)
+    first, *others = on_each(deployment, lambda host: host_unit.start(deployment, host))
     assert first is not None  # only the hosts after the first are headless
+    for name, other in zip(replicas_of.names(deployment)[1:], others, strict=False):
+        if other is not None:
+            progress(
+                f"{name} answers at {other.base_url}; one address for all: corral gateway {deployment.name}"
+            )
     return first
 
 
@@ -273,7 +285,9 @@ def shell(deployment: Deployment) -> tuple[str, ...]:
 
 def status(deployment: Deployment) -> Status:
     """Ask every host; the fleet is as well as its worst host."""
-    return together(deployment.hosts, on_each(deployment, lambda host: status_at(deployment, host)))
+    each = on_each(deployment, lambda host: status_at(deployment, host))
+    names = replicas_of.names(deployment) if one_key.is_shared(deployment) else ()
+    return together(deployment.hosts, each, names)
 
 
 def status_at(deployment: Deployment, host: Host) -> Status:

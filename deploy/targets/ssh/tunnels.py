@@ -6,6 +6,7 @@ from threading import Lock
 from typing import ClassVar, Literal
 
 from deploy.targets.deployment import Deployment, folder
+from deploy.targets.ssh import one_key
 from infra import host as hosts
 from infra.errors import DocumentError, HostError
 from infra.ports import free_port, is_free
@@ -34,13 +35,30 @@ def endpoint(deployment: Deployment, host: Host) -> Endpoint:
 
     A server that listens on its loopback, which is the default, is reached through SSH; nothing listens outside.
     """
-    key_file = _key_file(deployment, host)
-    if not key_file.exists():
+    if not one_key.file(deployment, host).exists():
         fetch_key(deployment, host)
+    return described(deployment, host, _base_url(deployment, host))
+
+
+def foreseen(deployment: Deployment, host: Host) -> Endpoint:
+    """Where it would most likely answer; opens no tunnel, and keeps nothing."""
+    port = deployment.plan.serve.port + deployment.hosts.index(host.destination)
+    port = _kept(deployment).get(host.destination, port)
+    return described(deployment, host, _outside(deployment, host) or f"http://127.0.0.1:{port}")
+
+
+def reserved(deployment: Deployment, host: Host) -> Endpoint:
+    """Where it will answer once there is a tunnel to it."""
+    at = _outside(deployment, host) or f"http://127.0.0.1:{_local_port(deployment, host)}"
+    return described(deployment, host, at)
+
+
+def described(deployment: Deployment, host: Host, base_url: str) -> Endpoint:
+    """The endpoint of that host at an address."""
     return Endpoint(
-        base_url=_base_url(deployment, host),
+        base_url=base_url,
         served_model_name=deployment.plan.serve.served_model_name,
-        api_key_file=key_file,
+        api_key_file=one_key.file(deployment, host),
     )
 
 
@@ -48,14 +66,19 @@ def fetch_key(deployment: Deployment, host: Host) -> None:
     """Keep the key the host made for itself in a file only its owner can read."""
     said = host.run(["cat", f"{hosts.root(deployment.name)}/secrets.env"], as_root=True).stdout
     key = said.strip().removeprefix("VLLM_API_KEY=")
-    write_text_atomically(_key_file(deployment, host), f"{key}\n")
+    write_text_atomically(one_key.file(deployment, host), f"{key}\n")
 
 
 def close(deployment: Deployment) -> None:
-    """End the tunnels of a deployment; nothing happens where there is none."""
-    for destination, port in _kept(deployment).items():
-        Host(destination).close_forward(port)
-    removed([_file(deployment)])  # one that stays keeps a port that is free
+    """End the tunnels to a deployment's hosts; nothing happens where there is none."""
+    kept = _kept(deployment)
+    for destination in kept.keys() & {*deployment.hosts}:
+        Host(destination).close_forward(kept.pop(destination))
+    if kept:
+        with suppress(HostError):
+            Tunnels(local_ports=kept).write(_file(deployment))
+    else:
+        removed([_file(deployment)])  # one that stays keeps a port that is free
 
 
 def forget(deployment: Deployment) -> tuple[str, ...]:
@@ -64,33 +87,42 @@ def forget(deployment: Deployment) -> tuple[str, ...]:
     return removed(folder(deployment.name).glob("api-key*"))
 
 
-def _key_file(deployment: Deployment, host: Host) -> Path:
-    index = deployment.hosts.index(host.destination)
-    return folder(deployment.name) / ("api-key" if index == 0 else f"api-key.{index + 1}")
-
-
 def _base_url(deployment: Deployment, host: Host) -> str:
     serve = deployment.plan.serve
+    if outside := _outside(deployment, host):
+        return outside
+    port = _local_port(deployment, host)
+    try:
+        host.forward(port, serve.host, serve.port)
+    except HostError:
+        if is_free(port):
+            raise
+        port = _local_port(deployment, host, lost=port)  # somebody else has it by now
+        host.forward(port, serve.host, serve.port)
+    return f"http://127.0.0.1:{port}"
+
+
+def _outside(deployment: Deployment, host: Host) -> str:
+    """The address of a server that listens for others; "" for one on its loopback, which takes a tunnel."""
+    serve = deployment.plan.serve
     if serve.host in LOOPBACK:
-        port = _local_port(deployment, host)
-        try:
-            host.forward(port, serve.host, serve.port)
-        except HostError:
-            if is_free(port):
-                raise
-            port = _local_port(deployment, host, lost=port)  # somebody else has it by now
-            host.forward(port, serve.host, serve.port)
-        return f"http://127.0.0.1:{port}"
+        return ""
     name = host.address() if serve.host in ("0.0.0.0", "::") else serve.host
     return f"http://{f'[{name}]' if ':' in name else name}:{serve.port}"
 
 
 def _local_port(deployment: Deployment, host: Host, lost: int = 0) -> int:
-    """The port kept for that host, but for one that was lost; else the plan's own where it is free, else any."""
+    """The port kept for that host, but for one that was lost; else the plan's own where it is free, else any.
+
+    Replicas get theirs in the order of their hosts, whichever is asked for first.
+    """
     with _one_at_a_time:
         kept = _kept(deployment)
         if kept.get(host.destination, lost) == lost:
-            kept[host.destination] = free_port(deployment.plan.serve.port, set(kept.values()))
+            others = deployment.hosts if one_key.is_shared(deployment) and not lost else ()
+            for each in dict.fromkeys((*others, host.destination)):
+                if kept.get(each, lost) == lost:
+                    kept[each] = free_port(deployment.plan.serve.port, set(kept.values()))
             with suppress(HostError):  # a full disk: the next time it may be another port
                 Tunnels(local_ports=kept).write(_file(deployment))
         return kept[host.destination]

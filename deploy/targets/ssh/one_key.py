@@ -1,0 +1,112 @@
+"""The one key of a deployment whose hosts each serve the plan on their own: whoever asks need not know which it was.
+
+It is the first host's where that has one, else it is made here; it goes to the others over their input. A server that
+runs with another, as an earlier corral had each host make its own, keeps that until it is started anew: until then its
+key lies here in a file of its own.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.ssh.fleet import connected, on_each
+from infra import host as hosts
+from infra.printable import sentence
+from infra.record import removed, write_text_atomically
+from infra.say import progress
+from infra.ssh import Host
+from serving.vllm import server
+
+# FOLDER UNIT, and the key as its input: "other" where the server that runs was started with another.
+BRING_SCRIPT = """\
+umask 077
+IFS= read -r key || exit
+had=$(sed -n 's/^VLLM_API_KEY=//p' "$1/secrets.env" 2>/dev/null)
+[ "$had" != "$key" ] || exit 0
+printf 'VLLM_API_KEY=%s\\n' "$key" >"$1/secrets.env.new" && mv "$1/secrets.env.new" "$1/secrets.env" || exit
+if [ -n "$had" ] && systemctl is-active "$2" >/dev/null; then echo other; fi
+"""
+
+
+def is_shared(deployment: Deployment) -> bool:
+    """Whether it is several engines, each on a host of its own."""
+    return len(deployment.hosts) > 1 and deployment.plan.machine.hosts == 1
+
+
+def file(deployment: Deployment, host: Host) -> Path:
+    """Where the key that the server of a host takes lies here."""
+    earlier = earlier_file(deployment, host)
+    if not is_shared(deployment) and len(deployment.hosts) > 1:
+        return earlier
+    return next(
+        (path for path in (own_file(deployment, host), earlier) if path.exists()),
+        server.key_file(folder(deployment.name)),
+    )
+
+
+def own_file(deployment: Deployment, host: Host) -> Path:
+    """Where the key of a server lies that has one of its own until it is started anew."""
+    return folder(deployment.name) / f"api-key-of-{re.sub(r'[^A-Za-z0-9._@-]', '-', host.destination)}"
+
+
+def earlier_file(deployment: Deployment, host: Host) -> Path:
+    """Where an earlier corral kept that of a host after the first."""
+    index = deployment.hosts.index(host.destination)
+    return folder(deployment.name) / ("api-key" if index == 0 else f"api-key.{index + 1}")
+
+
+def with_another(deployment: Deployment) -> tuple[str, ...]:
+    """The hosts whose servers take a key of their own. Asks nobody."""
+    shared = server.key_file(folder(deployment.name))
+    return tuple(each for each in deployment.hosts if file(deployment, Host(each)) != shared)
+
+
+def settle(deployment: Deployment) -> None:
+    """Have the key lie here, for its owner alone; nothing where each host makes its own. Raises HostError."""
+    if not is_shared(deployment):
+        return
+    at = connected(deployment.hosts[0])
+    said = at.run(["cat", f"{hosts.root(deployment.name)}/secrets.env"], as_root=True, check=False).stdout
+    if key := said.strip().removeprefix("VLLM_API_KEY="):
+        write_text_atomically(server.key_file(folder(deployment.name)), f"{key}\n")
+    else:
+        server.api_key(folder(deployment.name))
+
+
+def bring(deployment: Deployment, host: Host) -> None:
+    """Have a host hold the key that lies here, where it is shared; what runs there takes it at its next start."""
+    if not is_shared(deployment):
+        return
+    key, own = server.api_key(folder(deployment.name)), own_file(deployment, host)
+    command = ("sh", "-c", BRING_SCRIPT, "key", hosts.root(deployment.name), hosts.unit(deployment.name))
+    said = host.run(command, stdin=f"{key}\n".encode(), as_root=True).stdout
+    before = earlier_file(deployment, host)
+    if said.split() == ["other"] and before != server.key_file(folder(deployment.name)) and before.exists():
+        os.replace(before, own)
+    if before != server.key_file(folder(deployment.name)):
+        removed([before])
+    if said.split() == ["other"]:
+        progress(
+            sentence(
+                f"{host.destination}: its server has a key of its own, and takes the one of all when it is started "
+                f"anew: corral roll {deployment.name}"
+            )
+        )
+
+
+def bring_all(deployment: Deployment) -> None:
+    """The same on every host."""
+    if is_shared(deployment):
+        settle(deployment)
+        on_each(deployment, lambda host: bring(deployment, host))
+
+
+def is_taken(deployment: Deployment, host: Host) -> bool:
+    """Whether the server of a host takes the key that lies here."""
+    return not own_file(deployment, host).exists()
+
+
+def taken(deployment: Deployment, host: Host) -> None:
+    """Note that the server of a host has ended, so that the next start takes it."""
+    removed([own_file(deployment, host)])

@@ -1,0 +1,191 @@
+"""Two hosts that each serve the plan are one deployment: one key, each with its endpoint, one gateway before both.
+
+The hosts are folders (tests/fake_box.py), their servers and the tunnels to them processes, HAProxy the real one.
+"""
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_box import Box
+from test_owned import deployment, over
+from test_owned_line import Corral
+from test_owned_line import box as box
+from test_owned_line import corral as corral
+from test_owned_line import plan as plan
+
+from deploy.gateway import gateway
+from deploy.gateway.gateway_options import GatewayOptions
+from deploy.targets.deployment import folder, load
+from deploy.targets.ssh import one_key, replicas
+from deploy.targets.ssh import place as ssh
+from deploy.targets.ssh.tunnels import Tunnels
+from infra.errors import UsageError
+from serving.vllm import client
+from serving.vllm.endpoint import Endpoint
+
+SECRETS = "/opt/corral/scout/secrets.env"
+
+
+@pytest.fixture
+def boxes(box: Box, tmp_path: Path) -> Iterator[tuple[Box, Box]]:
+    """The hosts gpu-1 and gpu-2; whatever they started ends with the test."""
+    second = Box(tmp_path / "gpu-2", [])
+    for name in ("systemctl", "journalctl"):
+        second.tool(name, "box_systemd")
+    (second.folder / "facts").write_text((box.folder / "facts").read_text())
+    yield box, second
+    for file in (*second.folder.glob("forward-*"), *second.folder.glob("*.pid")):
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), 9)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> str:
+    """An engine of this machine, as far as it is brought."""
+    prefix = tmp_path / "engine"
+    (prefix / "lib/python3.11/site-packages/vllm-0.33.0.dist-info").mkdir(parents=True)
+    (prefix / "lib/vllm").mkdir()
+    (prefix / "pyvenv.cfg").touch()
+    return str(prefix)
+
+
+@pytest.fixture
+def provisioned(boxes: tuple[Box, Box], corral: Corral, plan: Path, engine: str) -> tuple[Box, Box]:
+    """Both hosts with engine, model and unit; nothing runs yet."""
+    hosts = ["--target", "ssh", "--host", "gpu-1", "--host", "gpu-2"]
+    code, _, said = corral("provision", str(plan), *hosts, "--engine", engine, "--name", "scout", "--yes")
+    assert code == 0, said
+    return boxes
+
+
+def key_of(box: Box) -> str:
+    (key,) = re.findall(r"^VLLM_API_KEY=(\S+)$", box.path(SECRETS).read_text(), re.MULTILINE)
+    return str(key)
+
+
+def status(corral: Corral) -> Any:
+    return json.loads(corral("status", "scout", "--json")[1])
+
+
+def test_one_key_is_made_here_and_brought_to_every_host_and_each_has_its_endpoint(
+    provisioned: tuple[Box, Box], corral: Corral, tmp_path: Path
+) -> None:
+    kept = folder("scout") / "api-key"
+    key = kept.read_text().strip()
+    assert [key_of(box) for box in provisioned] == [key, key]
+    holding = [
+        path for path in tmp_path.rglob("*") if path.is_file() and key in path.read_text(errors="replace")
+    ]
+    assert sorted(holding) == sorted([kept, *(box.path(SECRETS) for box in provisioned)])
+    assert {stat.S_IMODE(path.stat().st_mode) for path in holding} == {0o600}
+
+    code, out, said = corral("serve", "scout", "--json")
+    assert code == 0, said
+    first = Endpoint.model_validate_json(out)
+    found = status(corral)
+    ports = Tunnels.read(folder("scout") / "tunnels.json").local_ports
+    assert [*ports] == ["gpu-1", "gpu-2"]
+    assert first.base_url == f"http://127.0.0.1:{ports['gpu-1']}"
+    second = first.model_copy(update={"base_url": f"http://127.0.0.1:{ports['gpu-2']}"})
+    assert found["state"] == "serving"
+    assert found["endpoint"] == first.model_dump(mode="json")
+    assert [(each["name"], each["state"], each["endpoint"]) for each in found["endpoints"]] == [
+        ("gpu-1", "serving", first.model_dump(mode="json")),
+        ("gpu-2", "serving", second.model_dump(mode="json")),
+    ]
+    assert f"gpu-2 answers at {second.base_url}; one address for all: corral gateway scout\n" in said
+    assert [client.canary(each, 10).completion_tokens for each in (first, second)] == [1, 1]
+    assert key not in f"{out}{said}{''.join(call for box in provisioned for call in box.calls)}"
+
+    assert corral("stop", "scout")[0] == 0
+    assert [(each["name"], each["state"]) for each in status(corral)["endpoints"]] == [
+        ("gpu-1", "stopped"),
+        ("gpu-2", "stopped"),
+    ]
+    assert corral("down", "scout")[0] == 0
+    assert [box.path("/opt/corral/scout").exists() for box in provisioned] == [False, False]
+    assert list(folder("scout").glob("api-key*")) == []
+
+
+def test_a_host_of_an_earlier_corral_gets_the_one_key_and_its_server_takes_it_when_it_is_started_anew(
+    provisioned: tuple[Box, Box], corral: Corral
+) -> None:
+    _, second = provisioned
+    shared = (folder("scout") / "api-key").read_text()
+    second.path(SECRETS).write_text("VLLM_API_KEY=its-own\n")
+    (folder("scout") / "api-key.2").write_text("its-own\n")
+    second.run(["systemctl", "start", "corral-scout.service"])
+    assert [each["state"] for each in status(corral)["endpoints"]] == ["provisioned", "serving"]
+    made = load("scout")
+    with pytest.raises(UsageError) as refused:
+        gateway.servers_of(made)
+    assert (refused.value.message, refused.value.hint) == (
+        "The server on gpu-2 has a key of its own, from an earlier corral.",
+        "Give it the one of all, one server at a time: corral roll scout",
+    )
+
+    ssh.share_key(made)
+    assert f"{key_of(second)}\n" == shared
+    found = status(corral)["endpoints"][1]
+    assert (found["state"], found["detail"].rpartition("; ")[2]) == (
+        "serving",
+        "it has a key of its own until it is started anew: corral roll scout",
+    )
+    assert Path(found["endpoint"]["api_key_file"]).read_text() == "its-own\n"
+    assert one_key.with_another(made) == ("gpu-2",)
+
+    code, _, said = corral("serve", "scout")
+    assert code == 0, said
+    assert "gpu-2: ending the server that has a key of its own\n" in said
+    assert [each["state"] for each in status(corral)["endpoints"]] == ["serving", "serving"]
+    assert [path.name for path in folder("scout").glob("api-key*")] == ["api-key"]
+
+
+def test_the_servers_of_a_gateway_are_the_ends_of_the_tunnels(
+    provisioned: tuple[Box, Box], corral: Corral
+) -> None:
+    made = load("scout")
+    port = made.plan.serve.port
+    text = gateway.settings(made, GatewayOptions(), "k")  # opens none
+    assert list(provisioned[0].folder.glob("forward-*")) == []
+    assert re.findall(r"^  server (\S+) (\S+) ", text, re.MULTILINE) == [
+        ("gpu-1", f"127.0.0.1:{port}"), ("gpu-2", f"127.0.0.1:{port + 1}"),
+    ]  # fmt: skip
+    found = gateway.servers_of(made)
+    ports = Tunnels.read(folder("scout") / "tunnels.json").local_ports
+    assert [tuple(each) for each in found] == [
+        ("gpu-1", "127.0.0.1", ports["gpu-1"], True), ("gpu-2", "127.0.0.1", ports["gpu-2"], True),
+    ]  # fmt: skip
+    assert [len(list(box.folder.glob("forward-*"))) for box in provisioned] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "names"),
+    [
+        (("gpu-1",), ("gpu-1",)),
+        (("ops@gpu1", "ssh://ops@gpu2:22"), ("gpu1", "gpu2-22")),
+        (("a@gpu", "b@gpu"), ("a-gpu", "b-gpu")),
+        (("a@gpu", "a-gpu"), ("gpu", "a-gpu")),
+        (("a:b", "a-b"), ("a-b-1", "a-b-2")),
+    ],
+)
+def test_what_a_replica_is_called(hosts: tuple[str, ...], names: tuple[str, ...]) -> None:
+    made = deployment(hosts=hosts)
+    assert replicas.names(made) == names
+    alone = replicas.replicas(made)
+    assert {name: each.hosts for name, each in alone.items()} == {
+        name: (host,) for name, host in zip(names, hosts, strict=True)
+    }
+
+
+def test_one_engine_over_several_hosts_is_one() -> None:
+    wide = over(2, hosts=("a", "b"))
+    assert replicas.replicas(wide) == {"a": wide}
+    assert not one_key.is_shared(wide)
