@@ -197,7 +197,10 @@ function Meter:http_headers(txn, message)
     self.key = txn:get_var("txn.key")
     local is_ok = tonumber(message:get_stline().code) == 200
     self.counts = is_ok and self.key and txn:get_var("txn.generates")
-    if self.counts then filter.register_data_filter(self, message.channel) end
+    if self.counts then
+      self.spent = spent_of(self.key)
+      filter.register_data_filter(self, message.channel)
+    end
   elseif txn:get_var("txn.in_parts") then
     self.request = Request.new(txn:get_var("txn.models") or "", txn:get_var("txn.path"))
     filter.register_data_filter(self, message.channel)
@@ -233,8 +236,7 @@ function Meter:count(txn, data)
   txn:set_var("txn.events", self.events)
   local used = self.output > 0 and self.input + self.output or self.input + self.events
   if used > self.accounted then
-    local of_key = spent_of(self.key)
-    of_key.tokens = of_key.tokens + used - self.accounted
+    self.spent.tokens = self.spent.tokens + used - self.accounted
     self.accounted = used
   end
 end

@@ -14,6 +14,7 @@ CPU: of HAProxy's processes, per 1,000 tokens, during those loads.
 
 import argparse
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -113,7 +114,7 @@ def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tupl
     served.write(folder / "deployment.json")
     (folder / "api-key").write_text("sk-of-the-engine\n")
     asked = GatewayOptions(
-        port=server_port + 1 if server_port < 65535 else server_port - 1,
+        port=free_port(),
         requests_per_minute=1_000_000,
         requests_at_once=4096,
     )
@@ -132,6 +133,13 @@ def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tupl
     finally:
         haproxy.stop(place, 0)
         os.environ.pop("CORRAL_API_KEY", None)
+
+
+def free_port() -> int:
+    """One that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def cpu_s(pid: int) -> float:
