@@ -45,6 +45,7 @@ Floats = NDArray[numpy.float64]
 Client = Callable[[Path, int, int, int, int], Said]
 
 PEERS = ("vllm", "guidellm", "aiperf")
+EARLIER = "corral of"
 FOUR_TOKENS = "64 streams of four tokens a chunk every 80 ms: 3,200 tokens/s at most"
 PEAK_PER_S = 64 * 4 / 0.08
 ERRORS = (
@@ -85,6 +86,12 @@ def main() -> None:
         "--guidellm", metavar="PROGRAM", help="measure it too; left out where it is not given"
     )
     parser.add_argument("--aiperf", metavar="PROGRAM", help="measure it too; left out where it is not given")
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="CHECKOUT",
+        help="measure the corral of another checkout too, set up there",
+    )
     parser.add_argument("--hour", action="store_true", help="measure memory over a whole hour too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -109,6 +116,10 @@ def clients_here(options: argparse.Namespace) -> dict[str, Client]:
         "corral without kernel stamps": clients.corral_user_stamps,
         "c": clients.c_floor,
     }
+    if options.beside:
+        here[f"{EARLIER} {clients.commit(options.beside)}"] = partial(
+            clients.corral_of, options.beside.absolute()
+        )
     if engine := clients.engine_python():
         here[f"vllm {Path(engine).parent.parent.name}"] = clients.vllm
     for name, client in (("guidellm", clients.guidellm), ("aiperf", clients.aiperf)):
@@ -130,19 +141,19 @@ def figures(built: Path, rounds: int, here: dict[str, Client], hour: bool) -> st
             "256 streams x 50 tokens/s, aligned",
             (200, 20, 0, 0),
             (256, 512, 200),
-            ("corral", "corral read by Python", "corral without kernel stamps", "vllm", "c"),
+            ("corral", EARLIER, "corral read by Python", "corral without kernel stamps", "vllm", "c"),
         ),
         (
             "512 streams x 100 tokens/s, aligned: 51,200 events/s",
             (200, 10, 0, 0),
             (512, 1024, 300),
-            ("corral", "corral read by Python", "vllm", "c"),
+            ("corral", EARLIER, "corral read by Python", "vllm", "c"),
         ),
         (
             "64 streams with a 200 ms stall every 50 tokens",
             (200, 20, 50, 200),
             (64, 128, 200),
-            ("corral", "vllm"),
+            ("corral", EARLIER, "vllm"),
         ),
         (
             "64 streams that start 10 ms apart, 16 at a time",
@@ -178,7 +189,7 @@ def some(here: dict[str, Client], wanted: tuple[str, ...]) -> dict[str, Client]:
         full: client
         for name in wanted
         for full, client in here.items()
-        if full == name or (name in PEERS and full.startswith(f"{name} "))
+        if full == name or (name in (*PEERS, EARLIER) and full.startswith(f"{name} "))
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+PROGRAM = ".venv/bin/corral"
 ENGINES = Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral") / "engine"
 LIMIT_S = 400.0
 # corral's exit code for a report that says of itself that it must not be used: its figures are shown all the same.
@@ -77,19 +78,28 @@ def watched(command: list[str], limit_s: float = LIMIT_S, **environment: str) ->
 
 
 def probe(
-    built: Path, port: int, requests: int, tokens: int | str, *shape: str, limit_s: float = LIMIT_S
+    built: Path,
+    port: int,
+    requests: int,
+    tokens: int | str,
+    *shape: str,
+    limit_s: float = LIMIT_S,
+    checkout: Path = ROOT,
 ) -> tuple[Said, Path]:
     """Ours, as a user runs it: the report, with what the process took, and the folder of its results."""
     folder = built / f"probe-{time.time_ns()}"
-    command = [str(ROOT / ".venv/bin/corral"), "probe", f"http://127.0.0.1:{port}", "--api", "chat", *shape]
+    command = [str(checkout / PROGRAM), "probe", f"http://127.0.0.1:{port}", "--api", "chat", *shape]
     command += ["--requests", str(requests), "--output-tokens", str(tokens), "--input-tokens", "16"]
     text, took = watched([*command, "--json", "--output", str(folder)], limit_s)
     return json.loads(text) | took, folder
 
 
-def corral(built: Path, port: int, slots: int, requests: int, tokens: int, *more: str) -> Said:
+def corral(
+    built: Path, port: int, slots: int, requests: int, tokens: int, *more: str, checkout: Path = ROOT
+) -> Said:
     """Ours, with every gap it recorded."""
-    report, folder = probe(built, port, requests, tokens, *(more or ("--concurrency", str(slots))))
+    shape = more or ("--concurrency", str(slots))
+    report, folder = probe(built, port, requests, tokens, *shape, checkout=checkout)
     results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     side = results[-1]["end"]["clients"][0]
     shutil.rmtree(folder)
@@ -108,6 +118,11 @@ def corral(built: Path, port: int, slots: int, requests: int, tokens: int, *more
         "scheduled_us": sorted(each["scheduled_us"] for each in results[1:-1]),
         "late_sends_p99_ms": report["client"]["late_sends_p99_s"] * 1e3,
     }
+
+
+def corral_of(checkout: Path, built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
+    """Ours of another commit."""
+    return corral(built, port, slots, requests, tokens, checkout=checkout)
 
 
 def corral_user_stamps(built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
@@ -188,6 +203,12 @@ def aiperf(program: str, built: Path, port: int, slots: int, requests: int, toke
 def engine_python() -> str:
     """The Python of the installed engine, or nothing."""
     return str(next(iter(sorted(ENGINES.glob("*/bin/python"))), ""))
+
+
+def commit(checkout: Path) -> str:
+    """Which commit a checkout is at."""
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def version(program: str) -> str:
