@@ -111,6 +111,24 @@ def test_a_tar_cut_inside_of_a_file_is_said() -> None:
     ]
 
 
+def test_a_field_of_a_header_ends_where_the_next_begins() -> None:
+    """No field ends with a NUL, and none of what follows is one's own."""
+    fields = (
+        (b"n" * 100, b"00000755", b"11111111", b"11111111", b"0" * 12, b"14524434400".rjust(12, b"0")),
+        (b"2" + b"l" * 100, b"ustar\0", b"11", b"u" * 32, b"g" * 32, b"1" * 16, b"p" * 155, b"x" * 12),
+    )
+    before, after = (b"".join(part) for part in fields)
+    total = sum(before) + sum(after) + 8 * ord(" ")
+    content = before + b"%08o" % total + after + bytes(1024)
+    assert [each for each, _ in archive.members(io.BytesIO(content))] == [
+        archive.Member("p" * 155 + "/" + "n" * 100, "link", 0o755, 0, 0o14524434400, "l" * 100)
+    ]
+    # Of an older kind, which has no prefix.
+    content = content.replace(b"ustar\0", b"ustar ", 1)
+    content = before + b"%08o" % (total + ord(" ")) + content[156:]
+    assert [member.name for member, _ in archive.members(io.BytesIO(content))] == ["n" * 100]
+
+
 class Counted(archive.Member):
     """A member that counts how many of it there are at once."""
 

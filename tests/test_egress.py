@@ -469,6 +469,8 @@ def test_which_other_ends_are_foreign() -> None:
     )
     assert foreign(ends, ("10.0.0.6",)) == ("fe80::1%eth0 4", "10.0.0.8 7")
     assert foreign(ends, ("fe80::1", "10.0.0.8")) == ("10.0.0.6 5", "::ffff:10.0.0.6 6")
+    nobody = ("gpu-2 8", "", "10.0.0 9")
+    assert foreign(nobody, ("gpu-2", "10.0.0")) == nobody
 
 
 def test_counters_that_are_in_one_look_only_did_not_move() -> None:
