@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import io
-import json
 import os
 import shutil
 import signal
@@ -18,14 +17,13 @@ from typing import Any, NoReturn
 import pytest
 from bundling import PYTHON, SPLIT_BYTES, a_bundle, a_plan, a_source, an_engine, steps, tree
 
-from deploy.bundle import media, sources, wheels
+from deploy.bundle import media, sources
 from deploy.bundle.create import create, opened
 from deploy.bundle.filling import BEGUN, Filling
 from deploy.bundle.manifest import Bundle, Stored, read
 from deploy.bundle.packing import Packing
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
-from infra import offline
 from infra.beneath import Beneath
 from infra.errors import DocumentError, HostError, UsageError
 from serving.sizing.plan import Plan
@@ -253,7 +251,8 @@ def test_what_only_the_other_side_would_notice_is_a_warning(tmp_path: Path) -> N
         "warning: vLLM 0.32.1+cpu has published security advisories; serve with 0.33.0 or newer "
         "(advisories of 2026-11-23).",
         "warning: the plan counts with vLLM 0.32.0, the engine is 0.32.1+cpu",
-        "warning: no licence file lies with the model; Llama 4's licence asks for a copy of it",
+        "warning: no licence file lies with the model; Llama 4's licence asks for a copy of it: put its text there "
+        "as LICENSE",
         "warning: the engine has flashinfer 0.7.2 without its flashinfer-cubin: on H100 and newer it "
         "fetches kernels when it starts, which it cannot behind the gap",
     ]
@@ -354,66 +353,9 @@ def test_an_index_out_of_reach_is_one_sentence_with_the_way_out(
     assert not (tmp_path / "bundle").exists()
 
 
-def test_wheels_are_made_by_pip_for_the_engines_python(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As uv has it run, and with pip's own settings."""
-    asked = []
-
-    def run_uv(words: tuple[str, ...], progress: Callable[[str], None]) -> str:
-        asked.append(words)
-        return ""
-
-    monkeypatch.setattr(wheels, "run_uv", run_uv)
-    monkeypatch.setattr(wheels, "source", lambda: Path("corral"))
-    said: list[str] = []
-    wheels.make(Path("engine/bin/python"), tmp_path, said.append)
-    words = (
-        "tool run --quiet --no-config --python engine/bin/python pip wheel --quiet --retries 1 --wheel-dir"
-    )
-    assert asked == [(*words.split(), str(tmp_path), "corral")]
-    assert said == ["bundle: fetching corral's own wheels"]
-
-
-def test_wheels_are_not_asked_of_an_index_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(offline.VARIABLE, "1")
-    said: list[str] = []
-    with pytest.raises(UsageError) as error:
-        wheels.make(Path("python"), tmp_path, said.append)
-    assert error.value.message == (
-        "This would ask a package index for corral's own wheels (leave them out: --without-corral), "
-        "and --offline forbids it."
-    )
-    assert said == []
-
-
 def test_the_manifest_reads_back_equal(tmp_path: Path) -> None:
     folder = a_bundle(tmp_path).folder
     assert Bundle.parse(read(folder).bundle.model_dump_json(), "here") == read(folder).bundle
-
-
-@pytest.mark.parametrize("said", [None, '{"url": "file:///nowhere/corral"}'])
-def test_a_corral_whose_folder_is_gone_cannot_be_bundled(
-    said: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wheels, "distribution", lambda name: SimpleNamespace(read_text=lambda file: said))
-    with pytest.raises(HostError) as error:
-        wheels.source()
-    assert (error.value.message, error.value.hint) == (
-        "This corral was not installed from a folder that is still there.",
-        wheels.WITHOUT,
-    )
-
-
-def test_the_folder_of_a_corral_is_where_it_was_installed_from(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    folder = tmp_path / "a folder"
-    folder.mkdir()
-    (folder / "pyproject.toml").touch()
-    url = json.dumps({"url": folder.as_uri()})
-    monkeypatch.setattr(wheels, "distribution", lambda name: SimpleNamespace(read_text=lambda file: url))
-    assert wheels.source() == folder
 
 
 def occupied(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

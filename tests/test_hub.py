@@ -204,7 +204,7 @@ def test_a_refusal_is_one_sentence(
 def test_no_hub_offers_the_table(tmp_path: Path) -> None:
     done = size("http://127.0.0.1:9", tmp_path)
     assert done.returncode == 8
-    assert "hint: corral's own table needs no network: corral size scout" in done.stderr
+    assert "; corral's own table needs no network: corral size scout" in done.stderr
 
 
 def test_a_header_that_lies_is_refused(hub: Any, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from test_owned import deployment
 from deploy.cli.main import run
 from deploy.targets.deployment import folder
 from infra.fetch import checksums
+from infra.fetch.discrepancies import strangers
 from infra.fetch.hub_answers import Source
 from serving.model import fetching
 from serving.vllm.lora_modules import LoraModule
@@ -323,6 +324,17 @@ def test_a_deployment_is_verified_before_a_folder_that_is_called_so(
     assert capsys.readouterr().out.startswith(f"{place} is {REPO} at ")
     assert run(["fetch", "--verify", "t0"]) == 4
     assert capsys.readouterr() == ("", f"{said}hint: Deployments known here: to.\n")
+
+
+def test_a_licence_may_lie_beside_weights_that_came_without_one(tmp_path: Path) -> None:
+    """As what makes a bundle of them asks for; but no link of that name."""
+    bare = checksums.Manifest(repository=REPO, commit="0" * 40, files={}, others={})
+    (tmp_path / "LICENSE").write_text("Llama 4 Community License Agreement\n")
+    assert [*strangers(tmp_path, bare, None, ())] == []
+    (tmp_path / "NOTICE").symlink_to("LICENSE")
+    (tmp_path / "LICENSE").rename(tmp_path / "elsewhere")
+    (tmp_path / "LICENSE").symlink_to("elsewhere")
+    assert [*strangers(tmp_path, bare, None, ())] == ["LICENSE", "NOTICE", "elsewhere"]
 
 
 @pytest.mark.parametrize("place", ["folder", "cache"], indirect=True)

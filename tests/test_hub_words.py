@@ -66,7 +66,8 @@ def caused(error: Exception, cause: Exception) -> Exception:
                 error,
                 EndpointError,
                 f"The Hub cannot be asked about a/b: {said}.",
-                "corral's own table needs no network: corral size scout, or corral size maverick.",
+                "Let this machine reach it (HTTPS_PROXY, SSL_CERT_FILE); corral's own table needs no network: "
+                "corral size scout, or corral size maverick.",
             )
             for error, said in (
                 (errors.OfflineModeIsEnabled("offline."), "offline"),

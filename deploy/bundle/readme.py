@@ -1,6 +1,7 @@
 """PURE: the bundle's README.txt, with the commands for the other side."""
 
-from deploy.bundle.manifest import MANIFEST, SBOM, SIGNATURE, WHEELS, Bundle
+from deploy.bundle.manifest import MANIFEST, NAMESPACE, SBOM, SIGNATURE, WHEELS, Bundle
+from deploy.bundle.wheels import REQUIREMENTS
 from deploy.targets.preflight import figures
 
 
@@ -14,11 +15,16 @@ The machine: Linux, {bundle.architecture}, Python {bundle.python}{driver(bundle)
 The model's licence: {", ".join(bundle.licences) or "no licence file came with it; ask who gave you the model"}.
 {beside(bundle)}What is in it, package by package, for scanners: {SBOM} (CycloneDX).
 
-1. Compare the checksum with the one you were told on another way (corral bundle create printed it):
+1. Compare the checksum with the one you were told on another way (corral bundle create printed it), in this folder:
 
      sha256sum {MANIFEST}
 
-2. In this folder, {corral(bundle, with_corral)}
+   Where {SIGNATURE} lies here, the bundle is signed. The keys whose signature counts come on another way, too, as
+   lines of a name and a public key:
+
+     ssh-keygen -Y verify -f signers -I ops@bank -n {NAMESPACE} -s {SIGNATURE} <{MANIFEST}
+
+2. {corral(bundle, with_corral)}
 
 3. Prove the bundle, install it into $CORRAL_HOME (default ~/.corral), and serve:
 
@@ -26,10 +32,7 @@ The model's licence: {", ".join(bundle.licences) or "no licence file came with i
      ~/corral/bin/corral bundle install . --manifest-sha256 CHECKSUM
      ~/corral/bin/corral serve ~/.corral/bundles/{bundle.name}/plan.json
 
-   Where {SIGNATURE} lies here, the bundle is signed. Say to verify and install whose signature counts; the keys
-   come on another way, too, as lines of a name and a public key:
-
-     ~/corral/bin/corral bundle verify . --allowed-signers signers --identity ops@bank
+   Of a signed one, say to both whose signature counts: --allowed-signers signers --identity ops@bank
 
    Or install it here and bring it from here to a machine reached over SSH:
 
@@ -61,8 +64,21 @@ def driver(bundle: Bundle) -> str:
 def corral(bundle: Bundle, with_corral: bool) -> str:
     """How corral gets onto the machine."""
     if not with_corral:
-        return f"have corral {bundle.corral_version} installed in ~/corral: it is not part of this bundle."
-    return f"""install corral (on Debian and Ubuntu python3-venv must be there):
+        return f"Have corral {bundle.corral_version} installed in ~/corral: it is not part of this bundle."
+    return f"""Install corral (on Debian and Ubuntu python3-venv must be there). The list of its wheels is the one that
+   {MANIFEST} knows where this prints its checksum; pip takes no wheel that is not as listed:
 
+     {listed()}
      python{bundle.python} -m venv ~/corral
-     ~/corral/bin/pip install --no-index --find-links {WHEELS} corral=={bundle.corral_version}"""
+     {install()}"""
+
+
+def listed() -> str:
+    """What prints the checksum of the list of wheels where the manifest has it; no corral is needed for it."""
+    return f"grep -o \"$(sha256sum <{WHEELS}/{REQUIREMENTS} | cut -d' ' -f1)\" {MANIFEST}"
+
+
+def install() -> str:
+    """What installs the wheels that are listed, and nothing else."""
+    hashed = f"--require-hashes -r {WHEELS}/{REQUIREMENTS}"
+    return f"~/corral/bin/pip install --no-index --find-links {WHEELS} {hashed}"

@@ -237,7 +237,10 @@ def warn(
     if vllm_versions.release(packed.version) != vllm_versions.release(plan.vllm_version):
         progress(f"warning: the plan counts with vLLM {plan.vllm_version}, the engine is {packed.version}")
     if not licence_files:
-        progress("warning: no licence file lies with the model; Llama 4's licence asks for a copy of it")
+        progress(
+            "warning: no licence file lies with the model; Llama 4's licence asks for a copy of it: put its text there "
+            "as LICENSE"
+        )
     # flashinfer-python 0.7.2 has no cubins of its version on PyPI (2026-11-23): it fetches them when it starts.
     flashinfer, cubin = version_in(prefix, "flashinfer_python"), version_in(prefix, "flashinfer_cubin")
     if flashinfer and flashinfer != cubin:

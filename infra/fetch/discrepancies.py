@@ -12,12 +12,15 @@ from infra.fetch.walk import entries
 
 NOT_FILES = (OWN, ".cache")
 """Besides ours, what `hf download --local-dir` keeps beside the files: no server reads it."""
+LICENCE = "LICENSE"
+"""What a user puts beside weights that came without their licence, which wants to be handed on with them."""
 
 
 def strangers(folder: Path, manifest: Manifest, blobs: Path | None, below: Collection[str]) -> Iterator[str]:
     """What lies in a folder and is neither fetched nor the repository's own, by name; not what is in those below."""
     for name in sorted(entries(folder, {*NOT_FILES, *below}) - manifest.files.keys()):
-        if not is_listed(folder / name, name, manifest.others, blobs):
+        is_licence = name == LICENCE and stat.S_ISREG((folder / name).lstat().st_mode)
+        if not is_licence and not is_listed(folder / name, name, manifest.others, blobs):
             yield name
 
 

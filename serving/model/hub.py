@@ -288,7 +288,8 @@ def unreachable(repo: str, error: BaseException) -> CorralError:
     """The Hub is down, slow or out of reach."""
     return EndpointError(
         f"The Hub cannot be asked about {repo}: {first_line(error)}.",
-        f"corral's own table needs no network: {', or '.join(f'corral size {name}' for name in models())}.",
+        "Let this machine reach it (HTTPS_PROXY, SSL_CERT_FILE); corral's own table needs no network: "
+        f"{', or '.join(f'corral size {name}' for name in models())}.",
     )
 
 
