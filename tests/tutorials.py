@@ -25,6 +25,7 @@ blocks: Any = import_module("readme")
 COLUMNS = blocks.COLUMNS
 VARIES = {
     r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(Z| UTC)": "TIME",
+    r"(?<=\(GetProducts\), )20\d\d-\d\d-\d\d": "TODAY",
     r"\b(i|sg|ami|vol)-[0-9a-f]{8,}": r"\1-ID",
     r"[\d.]+ GiB free|[\d.]+ of [\d.]+ GiB( RAM)? available": "ROOM",
     r"\b\d+ (CPUs|cores?)\b": "CORES",
@@ -48,7 +49,7 @@ class Person(io.StringIO):
     def isatty(self) -> bool:
         return True
 
-    def readline(self, size: int | None = -1, /) -> str:
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
         line = super().readline(size)
         sys.stderr.write(line)
         return line
@@ -84,8 +85,8 @@ def hold(page: Path, now: str) -> None:
     if os.environ.get("CORRAL_TEST_KEEP"):
         page.write_text(now, encoding="utf-8")
     shown, printed = (alike(text).splitlines() for text in (page.read_text(encoding="utf-8"), now))
-    difference = difflib.unified_diff(shown, printed, page.name, "printed now", n=1, lineterm="")
-    assert "\n".join(difference) == ""
+    if difference := [*difflib.unified_diff(shown, printed, page.name, "printed now", n=1, lineterm="")]:
+        raise AssertionError("\n".join(difference))
 
 
 def alike(text: str) -> str:

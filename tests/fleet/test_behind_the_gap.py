@@ -1,12 +1,11 @@
 """The session of docs/tutorials/bank.md, as it is written there: from a bundle to a proof that holds, on a booted host.
 
-What differs: the model is a toy and lies here, vLLM is data/stub_vllm.py, and corral itself needs no index as it is
-installed. The host has no way to anything but this machine.
+What is printed is held against the page (tutorials.py). What differs: the model is a toy and lies here, vLLM is
+data/stub_vllm.py, and corral itself needs no index as it is installed. The host has no way to anything but this machine.
 """
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tutorials
 from bundling import an_engine
 
 from deploy.cli.main import run
@@ -22,17 +22,7 @@ from serving.model import tiny
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
-PAGE = Path(__file__).parents[2] / "docs/tutorials/bank.md"
-HERE = (["size", "scout"], ["fetch", "plan.json"])
-"""What is done otherwise on the first machine: it would ask the Hub."""
-
-
-def session() -> list[list[str]]:
-    """The commands of corral in the page's blocks, as words."""
-    return [
-        shlex.split(line)[1:]
-        for line in re.findall(r"^\$ (corral .*)$", PAGE.read_text().replace("\\\n", " "), re.MULTILINE)
-    ]
+PAGE = tutorials.ROOT / "docs/tutorials/bank.md"
 
 
 def test_the_session_of_the_page_ends_in_a_proof_that_holds(
@@ -48,6 +38,7 @@ def test_the_session_of_the_page_ends_in_a_proof_that_holds(
     machine.power_on()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", tutorials.COLUMNS)
     monkeypatch.setenv("CORRAL_HOME", str(tmp_path / ".corral"))
     tiny.make(tmp_path / "scout")
     assert run(["size", "./scout", "--on", "local", "-o", "plan.json"]) == 0
@@ -60,19 +51,21 @@ def test_the_session_of_the_page_ends_in_a_proof_that_holds(
     capsys.readouterr()
 
     there = {"ops@gpu-1": machine.name, "CHECKSUM": ""}
-    for words in session():
-        if words[:2] in HERE:
-            continue
-        words = [
+    ran = []
+
+    def printed(words: list[str]) -> str:
+        ran.append(next(word for word in words if not word.startswith("-")))
+        here = [
             os.path.expanduser(there.get(word, word)).replace("scout-int4", "scout-bf16") for word in words
         ]
-        more = {"create": ["--without-corral"], "up": ["--yes"]}
-        verb = next(word for word in words if not word.startswith("-"))
-        words += more.get(verb, more.get(words[1], []))
-        assert run(words) == 0, (words, capsys.readouterr().err)
-        if told := re.search("--manifest-sha256 ([0-9a-f]{64})", capsys.readouterr().out):
+        monkeypatch.setattr("sys.stdin", tutorials.Person("y\n"))
+        code, said = tutorials.screen([*here, *(["--without-corral"] if words[1] == "create" else [])])
+        assert code == 0, (words, said)
+        if told := re.search("--manifest-sha256 ([0-9a-f]{64})", said):
             there["CHECKSUM"] = told[1]
+        return as_shown(said, tmp_path, machine)
 
+    now = tutorials.replayed(PAGE, printed)
     report = Egress.read(tmp_path / "egress.json")
     (proof,) = report.hosts
     assert (report.verdict, [each.outcome for each in proof.before.attempts]) == (
@@ -82,4 +75,13 @@ def test_the_session_of_the_page_ends_in_a_proof_that_holds(
     assert proof.before.served is not None
     assert set(proof.before.served.model) >= {"config.json", "model.safetensors"}
     assert "ops@bank" in (tmp_path / "egress.html").read_text()
-    assert (words[0], machine.ssh("ls -A /opt/corral 2>/dev/null || true")) == ("down", "")
+    assert (ran[-1], machine.ssh("ls -A /opt/corral 2>/dev/null || true")) == ("down", "")
+    tutorials.hold(PAGE, now)
+
+
+def as_shown(said: str, home: Path, machine: Any) -> str:
+    """What is printed, with the page's names in place of a test's; a kernel's version is nobody's matter."""
+    names = {str(home): "~", machine.name: "ops@gpu-1", machine.ours: "10.99.0.1"}
+    for name, shown in names.items():
+        said = said.replace(name, shown)
+    return re.sub(r"Linux (\d+\.\d+)[^,\s]*", r"Linux \1", said)
