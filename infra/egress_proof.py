@@ -11,6 +11,7 @@ from pydantic import Field
 from infra import bounded_json
 from infra.egress_rules import Count, Loaded, loaded
 from infra.errors import DocumentError, HostError
+from infra.quantity import counted
 from infra.record import Document, Record
 
 NAMESPACE = "corral-egress"
@@ -237,7 +238,8 @@ def _during(proof: Proof) -> Iterator[str]:
         return
     sent = moved(proof.before.lock.counters, proof.after.lock.counters)
     if sent.get("dropped"):
-        yield f"the server on {proof.host} tried to send out: the lock stopped {sent['dropped']} packets meanwhile"
+        stopped = counted(sent["dropped"], "packet")
+        yield f"the server on {proof.host} tried to send out: the lock stopped {stopped} meanwhile"
     if proof.completions and not sum(sent.values()) - sent.get("dropped", 0):
         yield f"the lock on {proof.host} counted no packet of the answers, so it does not see the server"
 

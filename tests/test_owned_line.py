@@ -300,8 +300,8 @@ def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
     rules = hashlib.sha256(RULES.encode()).hexdigest()[:12]
     assert lines == [
         f"gpu-1: corral-scout.service, Linux 6.1.0-40-amd64, rules {rules}",
-        f"  vLLM 0.33.0, engine abababababab; weights {onhost.over(MODEL)[:12]} of 1 files",
-        *[f"  {target}: stopped (no route to host, 1 packets counted)" for target in TARGETS],
+        f"  vLLM 0.33.0, engine abababababab; weights {onhost.over(MODEL)[:12]} of 1 file",
+        *[f"  {target}: stopped (no route to host, 1 packet counted)" for target in TARGETS],
         "  during 5 completions, packets sent: loopback 50, peers 0, replies 0, dropped 0",
         "What this does not show:",
         *[f"  {limit}" for limit in (*LIMITS, NAMED_BY_LISTS)],

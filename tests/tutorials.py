@@ -32,7 +32,7 @@ VARIES = {
     r"Python 3\.\d+\.\d+": "PYTHON",
     r"OpenSSH_\S+, .*": "OPENSSH",
     r"Linux \d+\.\d+": "LINUX",
-    r"[-\d.]+ s against this machine": "CLOCK",
+    r"[-+\d.]+ s against this machine": "CLOCK",
     r"\$[\d.]+ so far": "SO FAR",
     r"127\.0\.0\.1:\d+": "ENDPOINT",
     r"\b\d+ of at most": "N of at most",

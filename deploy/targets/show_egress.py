@@ -23,12 +23,16 @@ def _host(proof: Proof) -> Iterator[str]:
     before, after = proof.before, proof.after
     yield f"{proof.host}: {proof.unit}, Linux {before.kernel}, rules {proof.rules_sha256[:12]}"
     if served := before.served:
-        weights = f"{over(served.model)[:12]} of {len(served.model)} files" if served.model else "not summed"
+        weights = (
+            f"{over(served.model)[:12]} of {counted(len(served.model), 'file')}"
+            if served.model
+            else "not summed"
+        )
         yield f"  vLLM {served.vllm_version}, engine {served.engine_sha256[:12]}; weights {weights}"
         for folder, files in (served.beside or {}).items():
             yield f"  {folder} {over(files)[:12]} of {counted(len(files), 'file')}"
     for attempt in before.attempts:
-        stopped = f", {attempt.dropped} packets counted" if attempt.dropped else ""
+        stopped = f", {counted(attempt.dropped, 'packet')} counted" if attempt.dropped else ""
         yield f"  {attempt.target}: {attempt.outcome} ({attempt.said.lower()}{stopped})"
     if before.lock and after.lock:
         counts = moved(before.lock.counters, after.lock.counters)
