@@ -46,7 +46,8 @@ GOLDEN = {
     "vllm-router": "scout-int4",
 }
 ONE_HOST = ("compose", "quadlet", "systemd", "kserve", "production-stack", "terraform")
-QUADLET = Path("/usr/libexec/podman/quadlet")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corral-tests"
+QUADLET = Path("usr/libexec/podman/quadlet")
 
 
 def plan(name: str) -> Plan:
@@ -216,12 +217,13 @@ class LeaderWorkerSet(Record):
 def test_podmans_own_generator_reads_the_quadlet(
     name: str, tmp_path: Path, need: Callable[[str, str], NoReturn]
 ) -> None:
-    if not QUADLET.exists():
-        need("quadlet", "podman 5 is not installed")
+    found = [place / QUADLET for place in (CACHE / "quadlet", Path("/")) if (place / QUADLET).exists()]
+    if not found:
+        need("quadlet", "podman 5 is not installed; run: scripts/ci-exporters")
     for file in rendered("quadlet", name).files:
         (tmp_path / file.path).write_text(file.content)
     done = subprocess.run(
-        [QUADLET, "-dryrun"],
+        [found[0], "-dryrun"],
         env={"QUADLET_UNIT_DIRS": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -229,14 +231,17 @@ def test_podmans_own_generator_reads_the_quadlet(
     )
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("ExecStart=") and "serve" in line)
-    assert shlex.split(line)[-len(argv(plan(name).serve)) :] == vllm_command("quadlet", name)[1:]
+    words = shlex.split(line)
+    assert words[-len(argv(plan(name).serve)) :] == vllm_command("quadlet", name)[1:]
+    health = json.loads(words[words.index("--health-cmd") + 1])
+    assert (health[:3], words[words.index("--health-on-failure") + 1]) == (["CMD", "python3", "-c"], "kill")
+    compile(health[3], "health", "exec")
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_dstacks_own_reader_takes_it(name: str, tmp_path: Path, need: Callable[[str, str], NoReturn]) -> None:
     """What it says of the service: whose key a request brings, and what the model is called."""
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corral-tests"
-    if not ((folder := kept / f"dstack-{DSTACK}") / "complete").exists():
+    if not ((folder := CACHE / f"dstack-{DSTACK}") / "complete").exists():
         need("dstack", "dstack is not installed; run: scripts/ci-exporters")
     (tmp_path / "serve.dstack.yml").write_text(rendered("dstack", name).files[0].content)
     done = subprocess.run(

@@ -3,9 +3,11 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,6 +35,20 @@ OPUS, ITS_NAME = "bedrock/eu/claude-opus-4-5", "eu.anthropic.claude-opus-4-5-202
 REQUESTS = 20
 REPLICAS: dict[str, tuple[str, ...]] = {"stays": (), "leaves": ("--fallback-to-claude",)}
 """The names of two replicas of each kind."""
+KILLED = "-killed"
+"""After such a name: of two replicas one of which is a process that is killed while it has requests."""
+HOLDS = """
+import http.server, threading
+
+class Holding(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        print("asked", flush=True)
+        threading.Event().wait()
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Holding)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
 AGAIN = "corral/support/claude"
 COMPARED = [
     "compare", "--plan", str(PLAN), "--price-per-hour", "10",
@@ -110,8 +126,10 @@ def answering() -> Iterator[Backend]:
 class Proxy:
     """The proxy that runs, and what it asks."""
 
-    def __init__(self, url: str, ours: Backend, claude: Backend, second: Backend) -> None:
-        self.url, self.ours, self.claude, self.second = url, ours, claude, second
+    def __init__(
+        self, url: str, ours: Backend, claude: Backend, second: Backend, holding: "subprocess.Popen[str]"
+    ) -> None:
+        self.url, self.ours, self.claude, self.second, self.holding = url, ours, claude, second, holding
 
     def answer(self, name: str, **further: Any) -> str | int:
         """What the class of that name is answered, or the status of the refusal."""
@@ -139,6 +157,17 @@ class Proxy:
         return found
 
 
+@contextmanager
+def holding() -> Iterator["subprocess.Popen[str]"]:
+    """A server that tells each request that it gets, and answers none."""
+    command = [sys.executable, "-c", HOLDS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.fixture(scope="module")
 def executable(need: Callable[[str, str], NoReturn]) -> Path:
     """The proxy's own, as scripts/ci-litellm installs it."""
@@ -152,7 +181,9 @@ def executable(need: Callable[[str, str], NoReturn]) -> Path:
 @pytest.fixture(scope="module")
 def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("litellm")
-    with answering() as ours, answering() as claude, answering() as second:
+    with answering() as ours, answering() as claude, answering() as second, holding() as held:
+        assert held.stdout is not None
+        of_held = f"http://127.0.0.1:{held.stdout.readline().strip()}"
         assert run([*COMPARED, "--output", str(folder / "compared")]) == 0
         exported = [
             "export",
@@ -167,6 +198,7 @@ def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         assert run([*exported, "--output", str(folder)]) == 0
         for name, further in REPLICAS.items():
             add_replicas(folder, name, (ours.url, second.url), further)
+            add_replicas(folder, f"{name}{KILLED}", (ours.url, of_held), further)
         port = free_port()
         # Nothing but loopback can be reached: what else it asks for ends at a port where nobody is.
         nowhere = dict.fromkeys(
@@ -196,7 +228,7 @@ def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             try:
                 url = f"http://127.0.0.1:{port}"
                 wait(url, process, folder / "log")
-                yield Proxy(url, ours, claude, second)
+                yield Proxy(url, ours, claude, second, held)
             finally:
                 process.kill()
 
@@ -266,6 +298,21 @@ def test_a_replica_that_fails_or_is_gone_sends_nothing_to_claude(proxy: Proxy, n
     assert {proxy.answer(name) for _ in range(3 * REQUESTS)} == {"ours"}
     assert proxy.second.asked[name] > 0, "the one that fails was never asked"
     assert proxy.counted() == ({name: 3 * REQUESTS}, {})
+
+
+@pytest.mark.slow
+def test_a_replica_that_is_killed_with_requests_sends_nothing_to_claude(proxy: Proxy) -> None:
+    """SIGKILL while it has some: those and all that come later are answered by the other."""
+    proxy.counted()
+    names = [f"{name}{KILLED}" for name in REPLICAS]
+    assert proxy.holding.stdout is not None
+    with ThreadPoolExecutor(4 * REQUESTS) as pool:
+        begun = [pool.submit(proxy.answer, name) for name in names for _ in range(REQUESTS)]
+        assert proxy.holding.stdout.readline() == "asked\n"
+        proxy.holding.kill()
+        later = [pool.submit(proxy.answer, name) for name in names for _ in range(REQUESTS)]
+        assert {each.result() for each in begun + later} == {"ours"}
+    assert proxy.counted() == (dict.fromkeys(names, 2 * REQUESTS), {})
 
 
 @pytest.mark.slow
