@@ -2,9 +2,11 @@
 -- pass. It keeps nothing of what passes and changes nothing of it. One thread runs it, so that its counts are whole.
 --
 -- From the environment (HAProxy 2.6 hands no arguments to a file): the most sequences of a request, its most tokens
--- (0: as many as the engine allows), and the file of the tokens spent so far ("KEY MONTH TOKENS" a line).
+-- (0: as many as the engine allows), the file of the tokens spent so far ("KEY MONTH TOKENS" a line), the socket at which
+-- HAProxy takes commands, and how long a body may take to come: so many seconds, and one for each so many bytes.
 local most_n, most_tokens = tonumber(os.getenv("CORRAL_MAX_N")), tonumber(os.getenv("CORRAL_MAX_TOKENS"))
-local spent_file = os.getenv("CORRAL_SPENT")
+local spent_file, admin = os.getenv("CORRAL_SPENT"), os.getenv("CORRAL_ADMIN")
+local body_s, body_bytes_per_s = tonumber(os.getenv("CORRAL_BODY_S")), tonumber(os.getenv("CORRAL_BODY_BYTES_PER_S"))
 
 local spent, revoked = {}, {}
 
@@ -185,6 +187,38 @@ core.register_action("judge", { "http-req" }, function(txn)
   end
 end, 0)
 
+-- Bodies that fit into no buffer and have not ended: by their client's address and port the second by which they must.
+-- HAProxy (2.6.12) holds no timeout of the client's against one: `timeout client` does not run then, only the server's.
+local unfinished = {}
+
+local function client_of(txn) return txn.f:src() .. ":" .. txn.f:src_port() end
+
+local function command(text)
+  local door = core.tcp()
+  door:settimeout(5)
+  if not door:connect("unix@" .. admin) then return "" end
+  door:send(text .. "\n")
+  local said = door:receive("*a")
+  door:close()
+  return said or ""
+end
+
+core.register_task(function()
+  while true do
+    core.msleep(500)
+    local late = {}
+    for client, by in pairs(unfinished) do
+      if core.now().sec >= by then late[client] = true end
+    end
+    if next(late) then
+      for session, client in command("show sess"):gmatch("(0x%x+): proto=%S+ src=(%S+)") do
+        if late[client] then command("shutdown session " .. session) end
+      end
+      for client in pairs(late) do unfinished[client] = nil end
+    end
+  end
+end)
+
 local Meter = { id = "corral.meter", flags = filter.FLT_CFG_FL_HTX }
 Meter.__index = Meter
 
@@ -203,6 +237,8 @@ function Meter:http_headers(txn, message)
     end
   elseif txn:get_var("txn.in_parts") then
     self.request = Request.new(txn:get_var("txn.models") or "", txn:get_var("txn.path"))
+    self.client = client_of(txn)
+    unfinished[self.client] = core.now().sec + body_s + (txn.f:req_body_size() or 0) // body_bytes_per_s
     filter.register_data_filter(self, message.channel)
   end
 end
@@ -253,7 +289,18 @@ function Meter:http_payload(txn, message)
   end
 end
 
+function Meter:finish()
+  if self.client then unfinished[self.client] = nil end
+end
+
+-- Also of one whose client went.
+function Meter:end_analyze(txn, channel)
+  if not channel:is_resp() then self:finish() end
+  return filter.CONTINUE
+end
+
 function Meter:http_end(txn, message)
+  if not message:is_resp() then self:finish() end
   if not message:is_resp() and self.request and self.request:ended() then
     tell(txn, self.request)
     return filter.ERROR

@@ -19,7 +19,9 @@ BUFFER_BYTES = 65536
 MIB = 2**20
 CONNECTIONS = 16384
 BODY_S, HEAD_S, IDLE_S = 30, 10, 60
-"""How long a request's body, its head, and a client without a request are waited for."""
+"""How long a request's body (of 64 KB), its head, and a client without a request are waited for."""
+BODY_BYTES_PER_S = 2**17
+"""A longer body has a second more for each so many bytes, about 1 Mbit/s, and is cut then."""
 
 AUDIT = (
     '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","id":"%ID","key":"%[var(txn.key,)]","path":"%[var(txn.path,other)]",'
@@ -110,6 +112,9 @@ def in_global(asked: GatewayOptions) -> list[str]:
         f"  setenv CORRAL_MAX_N {asked.max_n}",
         f"  setenv CORRAL_MAX_TOKENS {asked.max_tokens or 0}",
         f"  setenv CORRAL_SPENT {SPENT}",
+        f"  setenv CORRAL_ADMIN {ADMIN}",
+        f"  setenv CORRAL_BODY_S {BODY_S}",
+        f"  setenv CORRAL_BODY_BYTES_PER_S {BODY_BYTES_PER_S}",
         f"  lua-load {LUA}",
         f"  server-state-file {STATE}",
         "  log stdout format raw local0",
