@@ -5,7 +5,8 @@ import platform
 import shutil
 from collections.abc import Iterator
 
-from deploy.provision_request import Asking, Where
+from deploy.by_name import plan_of
+from deploy.provision_request import Asking, Where, placed
 from deploy.targets import licence
 from deploy.targets.checkup import failure, tried
 from deploy.targets.choose import place_called
@@ -46,8 +47,8 @@ def diagnosis(
     """
     if what is None and (said := again(which, sized, without=sized.not_asked).removesuffix(again())):
         raise UsageError("No model is named to be sized.", f"Name it: corral doctor {SAMPLE}{said}")
-    if where.target is None and what is not None and not is_plan(what):
-        where = where.model_copy(update={"target": place_of(what, which)})
+    if where.target is None and what is not None:
+        where = where_meant(what, which, where)
     of_place = wishes.of(where.place)
     asking: Asking | None = None
     with no_questions():
@@ -67,6 +68,16 @@ def diagnosis(
         checks=tuple(checks),
         exit_code=next((check.exit_code for check in checks if check.exit_code), 0),
     )
+
+
+def where_meant(what: str, which: WhichMachine, where: Where) -> Where:
+    """Where a model or a plan's file would go; a file that cannot be read is a check of its own."""
+    if not is_plan(what):
+        return where.model_copy(update={"target": place_of(what, which)})
+    try:
+        return placed(where, plan_of(what)[0])
+    except CorralError:
+        return where
 
 
 def subject(

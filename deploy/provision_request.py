@@ -14,7 +14,7 @@ from deploy.targets.another_port import PortOption, with_port
 from deploy.targets.choose import Target, place_called
 from deploy.targets.deployment import Deployment, deployment_for, load
 from deploy.targets.place import Offer
-from deploy.targets.table import PLACES, default
+from deploy.targets.table import PLACES, default, renting
 from deploy.targets.token_file import TokenFile
 from deploy.targets.wishes import NameOptions, PlaceOptions, Wishes
 from infra.asked import again, either
@@ -33,7 +33,7 @@ class Where(NameOptions, TokenFile, LoraOptions, PortOption):
 
     target: Annotated[
         Target | None,
-        Field(description=f"Where: {either(tuple(PLACES))}. [{default()}; of a MODEL: where its machine is]"),
+        Field(description=f"Where: {either(tuple(PLACES))}. [where the plan's machine is rented; else {default()}]"),
     ] = None
 
     @property
@@ -60,9 +60,14 @@ def asking_for(what: str, where: Where, wishes: Wishes, is_dry: bool = False) ->
         wishes.of(where.target)
     if (is_named(what) or not is_file(what)) and where.name in (None, what):
         return asking_again(load(what), where, wishes)
-    wishes.of(where.place)
     plan, beside = plan_of(what)
-    return asking_of(plan, beside, where, wishes, is_dry)
+    return asking_of(plan, beside, where if is_named(what) else placed(where, plan), wishes, is_dry)
+
+
+def placed(where: Where, plan: Plan) -> Where:
+    """Where a plan goes when nobody says: what EC2 rents out there, as a model does; the rest here."""
+    found = renting() if plan.machine.instance_type else default()
+    return where if where.target else where.model_copy(update={"target": found})
 
 
 def asking_again(known: Deployment, where: Where, wishes: Wishes) -> Asking:

@@ -414,3 +414,20 @@ def test_what_does_not_fit_writes_over_no_plan(tmp_path: Path, capsys: pytest.Ca
         "a plan that fits",
         f"not written, as it does not fit: {path}\n",
     )
+
+
+@pytest.mark.parametrize("words", [["scout"], ["maverick"], ["scout", "--input-tokens", "8k"]], ids=" ".join)
+def test_the_machines_that_hold_it_fit_a_terminal_with_the_longest_request_of_each(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["size", *words, "--region", "us-east-1", "--json"]) == 0
+    machines = json.loads(capsys.readouterr().out)["machines"]
+    longest = {each["machine"]["name"]: set[str]() for each in machines}
+    for each in machines:
+        longest[each["machine"]["name"]].add(f"{each['kv']['max_context_tokens']:,}")
+    assert run(["size", *words, "--region", "us-east-1"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and "  " in line[3:]]
+    shown = [row.split() for row in rows if row.split()[0] in longest]
+    assert max(map(len, rows)) <= 80
+    assert len(shown) == 16
+    assert [row for row in shown if row[-1] not in longest[row[0]]] == []

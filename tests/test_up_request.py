@@ -85,7 +85,7 @@ def test_somebody_chooses_of_the_three_cheapest(
     assert goes(made) == ("scout", CHEAPEST[number], "ec2", 1000)
     shown = capsys.readouterr().err.splitlines()
     assert [line.split()[:2] for line in shown[1:4]] == [[str(n), name] for n, name in enumerate(CHEAPEST, 1)]
-    assert made.plan.precision == shown[number + 1].split()[4]
+    assert shown[number + 1].split()[3].rstrip(",") == made.plan.precision
     assert shown[4:] == [
         "Prices: us-east-1, AWS Pricing API, as generated into aws/karpenter-provider-aws",
         "  (zz_generated.pricing_aws.go), 2026-07-20",
@@ -358,3 +358,55 @@ def test_a_dry_run_is_a_summary_and_with_json_the_requests(
     assert run(["up", str(plan), "--target", "ec2", *elsewhere]) == 0
     shown = capsys.readouterr().out
     assert shown.splitlines()[1] == "weights: s3://bucket/scout/"
+
+
+@pytest.mark.parametrize(
+    ("on", "words", "goes_to"),
+    [
+        ("g5.12xlarge", [], "ec2"),
+        ("g5.12xlarge", ["--region", "eu-west-1"], "ec2"),
+        ("g5.12xlarge", ["--target", "local"], "local"),  # as on such a machine
+        ("2xA100-80GB", [], "local"),
+        ("2xA100-80GB", ["--target", "ssh", "--host", "gpu-1"], "ssh"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["up", "provision"])
+def test_a_plan_goes_where_its_machine_is_as_its_model_would(
+    verb: str,
+    on: str,
+    words: list[str],
+    goes_to: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gone: list[str] = []
+    for place in ("local", "ssh", "ec2"):
+        monkeypatch.setattr(
+            f"deploy.targets.{place}.place.requests", lambda *asked, place=place: gone.append(place) or []
+        )
+    monkeypatch.chdir(tmp_path)
+    assert run(["size", "scout", "--precision", "int4", "--on", on, "-o", "plan.json"]) == 0
+    assert run([verb, "plan.json", "--dry-run", *words]) == 0
+    assert gone == [goes_to]
+
+
+def test_what_follows_size_names_the_region_that_was_said_or_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def following(*words: str) -> str:
+        assert run(["size", "scout", *words]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    one = ("--precision", "int4", "--on", "g5.12xlarge", "-o", "plan.json")
+    said = ("--region", "eu-west-1")
+    plain = "Next: corral up plan.json --target ec2"
+    assert following(*one) == plain
+    assert following(*one, *said) == f"{plain} --region eu-west-1"
+    assert following(*said).endswith(" --region eu-west-1")
+    (tmp_path / "corral.toml").write_text("region = 'eu-central-1'\n")
+    assert following(*one) == f"{plain} --region eu-central-1"
+    assert following().endswith(" --region eu-central-1")
+    assert following("--on", "2xA100-80GB", "-o", "plan.json").endswith(" --target ssh --host gpu-1")

@@ -265,4 +265,5 @@ def up(plan: Plan, path: Path) -> str:
     target = (
         "ec2" if plan.machine.instance_type else "local" if plan.machine.name == "local" else f"ssh{hosts}"
     )
-    return f"corral up {pasted(path)} --target {target}{again()}"
+    region = f" --region {plan.region}" if plan.machine.instance_type and plan.region else ""
+    return f"corral up {pasted(path)} --target {target}{region}{again()}"

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Sequence
 
 from infra.argument import pasted
 from infra.asked import again
-from infra.columns import more_rows, table, wrapped
+from infra.columns import INDENT, more_rows, table, wrapped
 from infra.prices import ON_DEMAND
 from serving.sizing.plan import Plan
 from serving.sizing.plan_text import rate
 from serving.sizing.size import Ranking
 from serving.sizing.size_options import Options
 
-HEAD = ("machine", "GPUs", "precision", "verdict", "$/h", "tok/s", "$/Mtok out", "context", "KV GiB/GPU")
+HEAD = ("machine", "GPUs", "precision", "$/h", "tok/s", "$/Mtok", "context")
+"""Of 80 columns; `context` is the longest request, by the search that is behind each that is spoken of."""
+UNKNOWN = "-"
 SHOWN = 8
 
 
@@ -20,9 +22,11 @@ def ranking_text(ranking: Ranking, options: Options | None = None, is_whole: boo
     if not ranking.machines:
         return f"No machine corral knows holds {ranking.model} at {ranking.precision} with these settings."
     load, shown = ranking.workload, best_of_each(ranking.machines)
-    title = (
-        f"{ranking.model}: machines that hold it, the cheapest first "
-        f"(speed at {load.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out; modelled)"
+    title = wrapped(
+        f"{ranking.model}: machines that hold it, the cheapest first. Speed (modelled) and dollars a million output "
+        f"tokens at {load.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out; context: the "
+        "longest request it could take, were --max-model-len raised to it.",
+        "",
     )
     rented = [plan for plan in shown if plan.machine.instance_type]
     own = [plan for plan in shown if not plan.machine.instance_type]
@@ -47,8 +51,19 @@ def ranking_table(title: str, plans: Sequence[Plan], most: int | None) -> str:
     """One kind of machine, in order, the first so many; None: each."""
     if not plans:
         return ""
-    shown = table([HEAD, *map(ranking_row, plans[:most])])
-    return f"{title}\n{shown}" + more_rows(len(plans), most)
+    rows = [ranking_row(plan) for plan in plans[:most]]
+    columns = [*zip(*rows, strict=True)]
+    told = [
+        at
+        for at, cells in enumerate(columns)
+        if at == 0 or (cells != columns[0] and any(cell != UNKNOWN for cell in cells))
+    ]
+    shown = table([[row[at] for at in told] for row in (HEAD, *rows)])
+    ahead = f"\n{AHEAD}" if any(map(is_ahead, plans[:most])) else ""
+    return f"{title}\n{shown}{ahead}" + more_rows(len(plans), most)
+
+
+AHEAD = f"{INDENT}* paid ahead, for days or weeks at once: a Capacity Block"
 
 
 def best_of_each(plans: Iterable[Plan]) -> list[Plan]:
@@ -67,19 +82,22 @@ def ranking_row(plan: Plan) -> tuple[str, ...]:
     speed = plan.throughput
     return (
         plan.machine.name,
-        f"{plan.machine.gpu_count}x {plan.machine.gpu}",
-        plan.precision,
-        plan.verdict,
+        f"{plan.machine.gpu_count}x{plan.machine.gpu}",
+        plan.precision if plan.verdict == "fits" else f"{plan.precision}, {plan.verdict}",
         hourly(plan),
-        rate(speed.output_tokens_per_s) if speed else "-",
-        f"{plan.usd_per_mtok:.2f}" if plan.usd_per_mtok else "-",
+        rate(speed.output_tokens_per_s) if speed else UNKNOWN,
+        f"{plan.usd_per_mtok:.2f}" if plan.usd_per_mtok else UNKNOWN,
         f"{plan.kv.max_context_tokens:,}",
-        f"{plan.memory.kv_cache_gib:.1f}",
     )
 
 
 def hourly(plan: Plan) -> str:
     """USD an hour, marked where it cannot be had by the hour."""
     if plan.price is None:
-        return "-"
-    return f"{plan.price.usd_per_hour:.2f}" + (" ahead" if plan.price.purchase != ON_DEMAND else "")
+        return UNKNOWN
+    return f"{plan.price.usd_per_hour:.2f}{'*' if is_ahead(plan) else ''}"
+
+
+def is_ahead(plan: Plan) -> bool:
+    """Whether what it costs is paid before it begins."""
+    return plan.price is not None and plan.price.purchase != ON_DEMAND
