@@ -33,7 +33,9 @@ class Where(NameOptions, TokenFile, LoraOptions, PortOption):
 
     target: Annotated[
         Target | None,
-        Field(description=f"Where: {either(tuple(PLACES))}. [where the plan's machine is rented; else {default()}]"),
+        Field(
+            description=f"Where: {either(tuple(PLACES))}. [where the plan's machine is rented; else {default()}]"
+        ),
     ] = None
 
     @property

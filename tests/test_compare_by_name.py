@@ -209,7 +209,9 @@ def test_a_name_is_as_good_as_its_plan(
     # Of a plan for EC2 this has to be said, and of a deployment that is here has not.
     here = ("--target", "local") if words[0] in ("provision", "up") else ()
     is_new = words[0] in ("provision", "up", "serve") and "--name" not in words
-    by_file = [word.replace("{}", "plan.json") for word in (*words, *(("--name", "mine") if is_new else ()), *here)]
+    by_file = [
+        word.replace("{}", "plan.json") for word in (*words, *(("--name", "mine") if is_new else ()), *here)
+    ]
     said = [
         (run(by_file), capsys.readouterr()),
         (run([word.replace("{}", "mine") for word in words]), capsys.readouterr()),

@@ -426,7 +426,9 @@ def test_the_machines_that_hold_it_fit_a_terminal_with_the_longest_request_of_ea
     for each in machines:
         longest[each["machine"]["name"]].add(f"{each['kv']['max_context_tokens']:,}")
     assert run(["size", *words, "--region", "us-east-1"]) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and "  " in line[3:]]
+    rows = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and "  " in line[3:]
+    ]
     shown = [row.split() for row in rows if row.split()[0] in longest]
     assert max(map(len, rows)) <= 80
     assert len(shown) == 16
