@@ -381,9 +381,14 @@ def test_a_plan_goes_where_its_machine_is_as_its_model_would(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     gone: list[str] = []
+
+    def going(place: str) -> list[dict[str, object]]:
+        gone.append(place)
+        return []
+
     for place in ("local", "ssh", "ec2"):
         monkeypatch.setattr(
-            f"deploy.targets.{place}.place.requests", lambda *asked, place=place: gone.append(place) or []
+            f"deploy.targets.{place}.place.requests", lambda *asked, place=place: going(place)
         )
     monkeypatch.chdir(tmp_path)
     assert run(["size", "scout", "--precision", "int4", "--on", on, "-o", "plan.json"]) == 0
