@@ -48,6 +48,7 @@ def main() -> None:
     if "localPortNumber" in parameters:
         from fake_rented_server import serve
 
+        os.environ["FAKE_TARGET"] = target
         serve(int(parameters["localPortNumber"][0]))
     print("\nStarting session with SessionId: ann-0123", flush=True)
     box = os.environ | {

@@ -32,6 +32,8 @@ class FakeEc2:
         self.zones = tuple(f"{name}{letter}" for letter in "abc")
         self.no_capacity: set[tuple[str, str, str]] = set()
         """(purchase, instance type, zone)"""
+        self.few: dict[tuple[str, str, str], int] = {}
+        """How many more the same places have, where that is not as many as are asked for."""
         self.vcpu_limit = 192
         self.not_sold_in: set[str] = set()
         self.public_subnets = True
@@ -103,13 +105,17 @@ class FakeEc2:
             if first != asked:
                 raise ApiFailure("IdempotentParameterMismatch", token)
             return {"Instances": [self.row(self.instances[key]) for key in ids if key in self.instances]}
-        self.check_launch(asked)
-        ids = [self.launch(asked, index) for index in range(asked["MaxCount"])]
+        count = self.check_launch(asked)
+        ids = [self.launch(asked, index) for index in range(count)]
         self.tokens[token] = (asked, ids)
         return {"Instances": [self.row(self.instances[key]) for key in ids]}
 
-    def check_launch(self, asked: dict[str, Any]) -> None:
-        """Everything EC2 refuses before it looks for room."""
+    def check_launch(self, asked: dict[str, Any]) -> int:
+        """Everything EC2 refuses before it looks for room; then how many it launches."""
+        if not 1 <= asked["MinCount"] <= asked["MaxCount"]:
+            raise ApiFailure(
+                "InvalidParameterValue", "The maximum count must be at least the minimum, and that at least 1"
+            )
         if len(packed(asked.get("UserData", ""))) > 16384:
             raise ApiFailure("InvalidParameterValue", "User data is limited to 16384 bytes")
         if len(asked["ClientToken"]) > 64:
@@ -134,7 +140,7 @@ class FakeEc2:
             )
         if placement and placement not in self.placement_groups:
             raise ApiFailure("InvalidPlacementGroup.Unknown", placement)
-        self.check_room(asked)
+        return self.room(asked)
 
     def check_profile(self, given: dict[str, str]) -> None:
         """EC2 takes a name or an ARN, of this account, of a profile that holds a role."""
@@ -152,12 +158,15 @@ class FakeEc2:
                 "InvalidParameterValue", f"IAM Instance Profile {value} has no associated IAM Roles"
             )
 
-    def check_room(self, asked: dict[str, Any]) -> None:
-        """Zone, quota, capacity."""
+    def room(self, asked: dict[str, Any]) -> int:
+        """How many of what is asked for: "the largest possible number of instances above MinCount" (botocore's model of
+        RunInstances). Zone, quota, capacity and addresses must have the least.
+        """
         zone = zone_of(asked["NetworkInterfaces"][0]["SubnetId"])
         if zone in self.not_sold_in:
             raise ApiFailure("Unsupported", f"{asked['InstanceType']} is not supported in {zone}")
-        self.check_quota(vcpus(asked["InstanceType"]) * asked["MinCount"])
+        # Of MaxCount, too, botocore's model says "Between 1 and the quota"; whether EC2 would launch fewer is not said.
+        self.check_quota(vcpus(asked["InstanceType"]) * asked["MaxCount"])
         most = asked.get("InstanceMarketOptions", {}).get("SpotOptions", {}).get("MaxPrice")
         if most and Decimal(most) < Decimal(self.spot_usd[zone]):
             raise ApiFailure(
@@ -167,9 +176,14 @@ class FakeEc2:
             raise ApiFailure(
                 "InsufficientFreeAddressesInSubnet", "The specified subnet has no free addresses"
             )
-        if (purchase_of(asked), asked["InstanceType"], zone) in self.no_capacity:
+        place = (purchase_of(asked), asked["InstanceType"], zone)
+        there = 0 if place in self.no_capacity else self.few.get(place, asked["MaxCount"])
+        if there < asked["MinCount"]:
             raise ApiFailure("InsufficientInstanceCapacity", f"no {asked['InstanceType']} in {zone}")
-        self.check_reservation(asked, zone)
+        count = self.reserved(asked, zone, min(asked["MaxCount"], there))
+        if place in self.few:
+            self.few[place] -= count
+        return count
 
     def check_quota(self, more: int) -> None:
         """What is stopped counts for nothing."""
@@ -630,11 +644,13 @@ class FakeEc2:
             **more,
         }
 
-    def check_reservation(self, asked: dict[str, Any], zone: str) -> None:
-        """A launch into one must be of its kind, type and zone, and find room. The code for a misfit is not public."""
+    def reserved(self, asked: dict[str, Any], zone: str, count: int) -> int:
+        """How many of so many. A launch into one must be of its kind, type and zone, and find room for the least; the
+        code for a misfit is not public.
+        """
         target = asked.get("CapacityReservationSpecification", {}).get("CapacityReservationTarget")
         if not target:
-            return
+            return count
         key = target["CapacityReservationId"]
         if key not in self.reservations:
             raise ApiFailure("InvalidCapacityReservationId.NotFound", key)
@@ -649,7 +665,9 @@ class FakeEc2:
             raise ApiFailure("InvalidParameterCombination", f"The launch does not match {key}")
         if its["AvailableInstanceCount"] < asked["MinCount"]:
             raise ApiFailure("ReservationCapacityExceeded", f"{key} has no room for it")
-        its["AvailableInstanceCount"] -= asked["MinCount"]
+        count = min(count, its["AvailableInstanceCount"])
+        its["AvailableInstanceCount"] -= count
+        return count
 
 
 def tagged(

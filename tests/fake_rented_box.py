@@ -18,6 +18,15 @@ def here(path: str) -> str:
     return f"{os.path.dirname(os.environ['FAKE_AWS_LOG'])}/{os.environ['FAKE_TARGET']}{path}"
 
 
+def key() -> str:
+    """The key of this box's server: what it took, else its own, which may differ from the other boxes'."""
+    try:
+        with open(here("/opt/corral/t1/secrets.env")) as file:
+            return file.read().strip().removeprefix("VLLM_API_KEY=")
+    except FileNotFoundError:
+        return f"{os.environ['FAKE_TARGET']}-CANARY" if "FAKE_OWN_KEYS" in os.environ else KEY
+
+
 def on_the_box(words: list[str]) -> int:
     """Run one command as root on the box; its exit code."""
     match words:
@@ -25,7 +34,15 @@ def on_the_box(words: list[str]) -> int:
             if "FAKE_NO_KEY" in os.environ:
                 print(f"cat: {path}: No such file or directory")
                 return 1
-            print(f"VLLM_API_KEY={KEY}")
+            print(f"VLLM_API_KEY={key()}")
+        case ["/usr/bin/python3", "-ISBc", script, path, pad] if re.fullmatch(r"[0-9a-f]+", pad):
+            os.makedirs(os.path.dirname(here(path)), exist_ok=True)
+            own = key()
+            with open(os.open(here(path), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                file.write(f"VLLM_API_KEY={own}\n")
+            os.execvp("python3", ["python3", "-ISBc", script, here(path), pad])
+        case ["systemctl", "--no-block", "try-restart", unit] if unit == "corral-t1.service":
+            pass
         case ["/usr/bin/python3", "-ISB", heal, "verify", _]:
             if not os.path.exists(here(heal)):
                 print(f"/usr/bin/python3: can't open file '{heal}': [Errno 2] No such file or directory")

@@ -4,7 +4,7 @@ import json
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from fake_rented_box import KEY
+from fake_rented_box import key
 
 
 class Box(BaseHTTPRequestHandler):
@@ -23,7 +23,7 @@ class Box(BaseHTTPRequestHandler):
         self.reply({"model": os.environ["FAKE_MODEL"], "choices": [choice], "usage": usage})
 
     def reply(self, body: dict[str, object]) -> None:
-        right = not self.path.startswith("/v1") or self.headers["Authorization"] == f"Bearer {KEY}"
+        right = not self.path.startswith("/v1") or self.headers["Authorization"] == f"Bearer {key()}"
         data = json.dumps(body if right else {"error": "Unauthorized"}).encode()
         self.send_response(200 if right else 401)
         self.send_header("Content-Length", str(len(data)))

@@ -306,7 +306,8 @@ def quota_found(
     quota = quotas.quota_of(instance_type, purchase)
     if quota is None:
         return ok("quota", region, f"no vCPU quota known for {purchase} {instance_type}")
-    need = (catalog.machine(instance_type).vcpus or 0) * order.nodes
+    each = catalog.machine(instance_type).vcpus or 0
+    need = each * order.machines
     others = [instance for instance in seen if tags(instance).get(TAG) != order.name]
     used = quotas.vcpus_used(others, instance_type, purchase)
     try:
@@ -318,12 +319,10 @@ def quota_found(
     sentence = f"{quota.name}: {need} vCPUs needed, {used} in use, {allowed:.0f} allowed"
     if need + used <= allowed:
         return ok("quota", region, sentence)
-    return failed(
-        "quota",
-        region,
-        sentence,
-        f"Ask for {need + used}: {quotas.page(region, quota)}",
-    )
+    fix = f"Ask for {need + used}: {quotas.page(region, quota)}"
+    if each and (fewer := min(int(allowed - used) // each, order.replicas)) > 0 and order.replicas > 1:
+        fix = f"{fix}; or for fewer: --replicas {fewer}"
+    return failed("quota", region, sentence, fix)
 
 
 # --- the verdict

@@ -1,7 +1,8 @@
 """Launch an order: zone by zone, type by type, region by region, way of buying by way of buying, until it runs."""
 
 from contextlib import suppress
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 from infra import wait
 from infra.aws import quotas, region_offer, supporting_resources
@@ -18,6 +19,8 @@ POLL_S = 15.0
 # EC2's own checks take two to five minutes; a metal type needs longer to start.
 READY_WITHIN_S = 1500.0
 MOST_GENERATIONS = 20
+# EC2 gives no reason for what it launches fewer of, above the least that was asked for.
+FEWER = "InsufficientInstanceCapacity"
 
 State = Literal["ready", "died", "late"]
 Status = dict[str, Any]
@@ -41,35 +44,80 @@ class Launched(Record):
     """What was tried before."""
 
 
-def launch(aws: Aws, order: Order, survey: Survey) -> Launched:
+class Outcome(NamedTuple):
+    """What one try came to."""
+
+    ids: tuple[str, ...]
+    """The machines that are healthy there now."""
+    lacks: Attempt | None
+    """Why it is not all that was asked for."""
+
+
+class Launch(NamedTuple):
+    """What of an order is there by now."""
+
+    ids: tuple[str, ...]
+    end: datetime
+    """When all of it ends."""
+    spot: Spot | None = None
+    """Where the last was launched; None before."""
+
+    def and_there(self, spot: Spot, ids: tuple[str, ...]) -> "Launch":
+        """With these."""
+        return Launch((*self.ids, *ids), self.end, spot)
+
+    def done(self, tried: list[Attempt]) -> Launched:
+        """As it is told."""
+        assert self.spot
+        return Launched(spot=self.spot, instance_ids=self.ids, attempts=tuple(tried))
+
+
+def launch(
+    aws: Aws, order: Order, survey: Survey, there: tuple[str, ...] = (), end: datetime | None = None
+) -> Launched:
     """Launch all nodes in the first place that has them, and return when EC2 says they are healthy.
 
-    Raises CapacityError when nowhere has, with the reason of every attempt; Refused for what no other place would
-    cure (credentials, parameters, an AWS that does not answer).
+    Replicas stand in as many zones of one region as it takes, beside those that are `there`; all of them end together.
+    Raises CapacityError when nowhere has enough, with the reason of every attempt; Refused for what no other place
+    would cure (credentials, parameters, an AWS that does not answer).
     """
     supporting_resources.roles(aws, order, survey.account)
     tried: list[Attempt] = []
-    spots = list(survey.spots)
+    spots, launched = list(survey.spots), Launch(there, end or order.expires_at)
     groups: dict[str, str] = {}
     while spots:
         spot, spots = spots[0], spots[1:]
         here = next(place for place in survey.sites if place.region == spot.region)
-        outcome: tuple[str, ...] | Attempt
+        if (
+            launched.spot and launched.spot.region != spot.region
+        ):  # what ends and extends them is of one region
+            if len(launched.ids) >= order.least:
+                break
+            terminate(aws, launched.spot.region, list(launched.ids))
+            launched = Launch((), launched.end)
+        outcome: Outcome
         try:
             if spot.region not in groups:
                 groups[spot.region] = prepared(aws, order, here, spots_in(survey, spot.region))
-            outcome = attempt(aws, order, here, spot, groups[spot.region])
+            outcome = attempt(aws, order, here, spot, groups[spot.region], launched)
         except Refused as refused:
             if refused.kind != "auth" or all(other.region == spot.region for other in spots):
                 raise
-            outcome = Attempt(spot=spot, code=refused.code, reason=plain_words(refused.message))
-        if isinstance(outcome, Attempt):
-            aws.say(f"{where(spot)}: {outcome.code}: {outcome.reason}")
-            tried.append(outcome)
-            spots = [other for other in spots if not hopeless(other, outcome)]
-            continue
-        return Launched(spot=spot, instance_ids=outcome, attempts=tuple(tried))
-    raise nowhere(tried)
+            why = Attempt(spot=spot, code=refused.code, reason=plain_words(refused.message))
+            outcome = Outcome((), why)
+        if outcome.ids:
+            launched = launched.and_there(spot, outcome.ids)
+            spots.sort(key=lambda other: other.region != spot.region)
+        if why := outcome.lacks:
+            aws.say(f"{where(spot)}: {why.code}: {why.reason}")
+            tried.append(why)
+            spots = [other for other in spots if not hopeless(other, why)]
+        elif launched.spot:
+            return launched.done(tried)
+    if launched.spot and len(launched.ids) >= order.least:
+        aws.say(f"{len(launched.ids)} of {order.machines} machines are kept: EC2 has no more now")
+        return launched.done(tried)
+    raise nowhere(order, tried, len(launched.ids))
 
 
 def spots_in(survey: Survey, region: str) -> list[Spot]:
@@ -85,35 +133,59 @@ def prepared(aws: Aws, order: Order, here: Site, spots: list[Spot]) -> str:
     return supporting_resources.security_group(aws, order, here)
 
 
-def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str) -> tuple[str, ...] | Attempt:
-    """Launch in one place and wait until EC2 says all nodes are healthy."""
-    started = aws.now()
+def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str, before: Launch) -> Outcome:
+    """Launch what is missing in one place, and wait until EC2 says that it is healthy."""
+    started, wanted = aws.now(), order.machines - len(before.ids)
     for generation in range(MOST_GENERATIONS):
         try:
-            answer = aws.call(run_instances(order, here, spot, group_id, generation))
+            asked = run_instances(order, here, spot, group_id, generation, len(before.ids))
+            answer = aws.call(asked)
         except Refused as refused:
             if refused.kind in ("capacity", "quota"):
-                return Attempt(spot=spot, code=refused.code, reason=refused.message)
+                return Outcome((), Attempt(spot=spot, code=refused.code, reason=refused.message))
             raise
-        ids = [str(instance["InstanceId"]) for instance in answer["Instances"]]
+        known = [str(instance["InstanceId"]) for instance in answer["Instances"]]
+        ids = [each for each in known if each not in before.ids]
+        if not ids:
+            continue  # The client token brought back machines that are counted, or long gone: ask for new ones.
         aws.say(f"{where(spot)}: launched {', '.join(ids)}")
-        supporting_resources.schedule(aws, order, spot.region, here.account, ids, order.expires_at)
-        state = awaited(aws, spot.region, ids)
-        if state == "ready":
-            return tuple(ids)
-        if state == "late":
-            raise late(aws, spot.region, ids)
-        dead = described(aws, spot.region, ids)
-        terminate(aws, spot.region, ids)
+        supporting_resources.schedule(aws, order, spot.region, here.account, ids, before.end)
+        well, dead = settled(aws, order, spot.region, ids)
         launched_at = [instance["LaunchTime"] for instance in dead if "LaunchTime" in instance]
-        if not launched_at or min(launched_at) >= started:
+        is_new = not launched_at or min(launched_at) >= started
+        if dead and is_new:
             refuse_own_fault(dead, spot)
-            return Attempt(spot=spot, code=died_of(dead), reason=reasons(dead))
+            return Outcome(tuple(well), Attempt(spot=spot, code=died_of(dead), reason=reasons(dead)))
+        if len(well) < wanted and (well or is_new):
+            reason = f"EC2 has launched {len(well)} of {wanted}"
+            return Outcome(tuple(well), Attempt(spot=spot, code=FEWER, reason=reason))
+        if well:
+            return Outcome(tuple(well), None)
         # The client token brought back machines of an earlier run that are gone: ask for new ones.
     raise CloudError(
         f"EC2 answers every launch of {order.name!r} with machines that are gone.",
         f"Take it away and begin anew: corral down {order.name}",
     )
+
+
+def settled(
+    aws: Aws, order: Order, region: str, instance_ids: list[str]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Wait until all are healthy or dead: the ids of those, and the dead, which are ended for certain.
+
+    Where one node of a server died the others go too. Raises CloudError for one that never gets healthy.
+    """
+    well, dead = instance_ids, list[dict[str, Any]]()
+    while well and (state := awaited(aws, region, well)) != "ready":
+        if state == "late":
+            raise late(aws, region, well)
+        rows = described(aws, region, well)
+        alive = {row["InstanceId"] for row in rows if row["State"]["Name"] in ("pending", "running")}
+        ended = [each for each in well if order.nodes > 1 or each not in alive] or well
+        terminate(aws, region, ended)
+        dead += [row for row in rows if row["InstanceId"] in ended]
+        well = [each for each in well if each not in ended]
+    return well, dead
 
 
 def awaited(aws: Aws, region: str, instance_ids: list[str]) -> State:
@@ -182,7 +254,7 @@ def described(aws: Aws, region: str, instance_ids: list[str]) -> list[dict[str, 
 
 
 def terminate(aws: Aws, region: str, instance_ids: list[str]) -> None:
-    """All or none: when one node died the others go too."""
+    """End them; they are gone some time after."""
     aws.call(ec2(region, "TerminateInstances", InstanceIds=instance_ids))
 
 
@@ -235,13 +307,16 @@ def hopeless(spot: Spot, failed: Attempt) -> bool:
     return same_region and (kind == "auth" or (kind == "quota" and spot.purchase == failed.spot.purchase))
 
 
-def nowhere(tried: list[Attempt]) -> CapacityError:
-    """Every attempt with its reason."""
+def nowhere(order: Order, tried: list[Attempt], there: int) -> CapacityError:
+    """Every attempt with its reason, and how few replicas that makes."""
     said = "; ".join(f"{where(item.spot)}: {item.code}" for item in tried)
     hint = TRANSLATIONS["capacity"][1]
     if tried and all(kind_of(item.code) == "quota" for item in tried):
         hint = f"Ask for more: {quota_page(tried[-1])}"
-    return CapacityError(f"No machine after {counted(len(tried), 'attempt')}: {said}.", hint)
+    if order.replicas > 1 and there:
+        hint = f"{hint} To keep as few as there are: --min-replicas {there}"
+    few = f"Only {there} of {order.machines} machines" if order.replicas > 1 else "No machine"
+    return CapacityError(f"{few} after {counted(len(tried), 'attempt')}: {said}.", hint)
 
 
 def quota_page(failed: Attempt) -> str:

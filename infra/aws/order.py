@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from infra.record import Document, Record
 from infra.rented import Purchase
 
@@ -47,12 +49,17 @@ class Order(Document):
     zones: tuple[str, ...] = ()
     """Only these availability zones; empty for all that sell the type."""
     nodes: int = 1
+    """Machines of one server."""
+    replicas: int = Field(default=1, exclude_if=lambda count: count == 1)
+    """Servers, each on machines of its own; absent for one."""
+    min_replicas: int | None = Field(default=None, exclude_if=lambda count: count is None)
+    """As few of them are kept where EC2 has no more; None for all or none."""
 
     usd_per_hour: float | None
-    """All nodes, at most, at the prices known when it was approved; None where no price is known."""
+    """All machines, at most, at the prices known when it was approved; None where no price is known."""
     price_source: str = ""
     max_usd_per_hour: float | None = None
-    """All nodes; nothing dearer is launched, and no spot machine runs on above it."""
+    """All machines; nothing dearer is launched, and no spot machine runs on above it."""
     allow_unknown_price: bool = False
     ttl_minutes: int
     idle_minutes: int | None = None
@@ -93,6 +100,16 @@ class Order(Document):
     """What of that must be weights, a draft or adapters."""
     user_tags: dict[str, str] = {}
     """Tags of the user's own, beside ours."""
+
+    @property
+    def machines(self) -> int:
+        """All that are rented."""
+        return self.nodes * self.replicas
+
+    @property
+    def least(self) -> int:
+        """As few machines are kept: all of one server, and as many replicas as will do."""
+        return self.machines if self.min_replicas is None else self.min_replicas
 
     @property
     def expires_at(self) -> datetime:

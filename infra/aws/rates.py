@@ -139,16 +139,16 @@ def rate_of(order: Order, known: Known, spot: Spot) -> Rate | None:
             Rate(spot=spot, now=ceilings[0][0], most=ceilings[0][0], source=ceilings[0][1]) if price else None
         )
     if order.max_usd_per_hour is not None:
-        ceilings.append((Decimal(str(order.max_usd_per_hour)) / order.nodes, "--max-usd-per-hour"))
+        ceilings.append((Decimal(str(order.max_usd_per_hour)) / order.machines, "--max-usd-per-hour"))
     most, source = min(ceilings, default=(None, f"{SPOT_SOURCE}, {known.on}"))
     now = known.spot.get((spot.instance_type, spot.zone), most)
     return Rate(spot=spot, now=now, most=most, source=source) if now is not None else None
 
 
 def within(order: Order, usd_per_hour: Decimal) -> bool:
-    """Whether all nodes at that price are within the user's limit."""
+    """Whether all machines at that price are within the user's limit."""
     limit = order.max_usd_per_hour
-    return limit is None or usd_per_hour * order.nodes <= Decimal(str(limit))
+    return limit is None or usd_per_hour * order.machines <= Decimal(str(limit))
 
 
 # --- in words
@@ -180,7 +180,7 @@ def told(
 def words(order: Order, known: Known, spot: Spot, priced: list[Rate]) -> str:
     """The price, whose it is, and its age where it is not of today."""
     price = known.listed.get(spot.instance_type)
-    unit = "USD per hour" + (f", {order.nodes} of them" if order.nodes > 1 else "")
+    unit = "USD per hour" + (f", {order.machines} of them" if order.machines > 1 else "")
     listed = f"{usd(price.usd_per_hour)} {unit} ({price.origin}{age(price, known.on)})" if price else ""
     if spot.purchase == "on-demand":
         return listed

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from infra.aws import failover, power, rented_machines, supporting_resources
+from infra.aws import failover, power, rented_machines, replacing, supporting_resources
 from infra.aws.account_preflight import Survey
 from infra.aws.api import Aws
 from infra.aws.failover import Launched
@@ -14,6 +14,7 @@ from infra.aws.quotas import bought
 from infra.aws.request import Spot
 from infra.aws.teardown import Remains, Teardown, Unseen, enabled_regions
 from infra.errors import CorralError, Interrupted
+from infra.rented import Rented
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,13 +34,17 @@ def told(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def rent(aws: Aws, order: Order, survey: Survey, keep: bool = False) -> Launched:
-    """Launch the order, or adopt what already runs of it, or was stopped. `keep` leaves a failed launch for looking at.
+    """Launch the order, or adopt what already runs of it, or was stopped; replicas that lack are added to the others.
+
+    `keep` leaves a failed launch for looking at.
 
     Raises CapacityError, AuthError, CloudError, Interrupted; nothing is left then unless the error says so, or it was
-    there before, stopped.
+    there before.
     """
     if back := started(aws, order, survey):
         return back
+    if order.replicas > 1 and (there := replacing.up(seen(survey))):
+        return joined(aws, order, survey, there)
     try:
         return adopted(aws, order, survey) or failover.launch(aws, order, survey)
     except (Refused, CorralError) as error:
@@ -53,7 +58,7 @@ def started(aws: Aws, order: Order, survey: Survey) -> Launched | None:
     """The machines of this very order, started again, when some of them are stopped and none is gone."""
     machines = [row for row in survey.running if row["State"]["Name"] in (*power.UP, *power.DOWN)]
     stopped = any(row["State"]["Name"] in power.DOWN for row in machines)
-    if not stopped or len(machines) != order.nodes:
+    if not stopped or (order.replicas == 1 and len(machines) != order.nodes):
         return None
     ids = tuple(str(row["InstanceId"]) for row in machines)
     aws.say(f"stopped: {', '.join(ids)}: started again")
@@ -62,6 +67,33 @@ def started(aws: Aws, order: Order, survey: Survey) -> Launched | None:
     except Refused as refused:
         raise translated(refused) from None
     return Launched(spot=spot_of(machines[0]), instance_ids=ids, attempts=())
+
+
+def seen(survey: Survey) -> tuple[Rented, ...]:
+    """The machines that carry the name."""
+    return tuple(rented_machines.rented(row, row["Region"]) for row in survey.running)
+
+
+def joined(aws: Aws, order: Order, survey: Survey, there: tuple[Rented, ...]) -> Launched:
+    """The replicas that run, with those added that lack. Those that run go on, whatever comes of it."""
+    there = replacing.without_surplus(aws, order, there)
+    try:
+        if len(there) < order.machines:
+            return replacing.replaced(aws, order, survey, there)
+    except (Refused, CorralError) as error:
+        failure = translated(error) if isinstance(error, Refused) else error
+        failure.hint = (
+            f"{', '.join(machine.instance_id for machine in there)} still cost: corral down {order.name}. "
+            f"{failure.hint}"
+        )
+        raise failure from None
+    ids, region = tuple(machine.instance_id for machine in there), there[0].region
+    aws.say(f"already launched: {', '.join(ids)}")
+    end = power.end_of(order, there)
+    supporting_resources.schedule(aws, order, region, survey.account, list(ids), end)
+    power.see_healthy(aws, there)
+    spot = spot_of(next(row for row in survey.running if row["InstanceId"] == ids[0]))
+    return Launched(spot=spot, instance_ids=ids, attempts=())
 
 
 def adopted(aws: Aws, order: Order, survey: Survey) -> Launched | None:

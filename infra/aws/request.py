@@ -182,15 +182,19 @@ def create_schedule_group(order: Order, region: str) -> Request:
 # --- the machines
 
 
-def run_instances(order: Order, site: Site, spot: Spot, group_id: str, generation: int = 0) -> Request:
-    """All nodes in one call, all or none. The client token is the hash of everything asked, so a repeat is no second
-    launch; `generation` makes a new one when the machines of the last are known to be dead.
+def run_instances(
+    order: Order, site: Site, spot: Spot, group_id: str, generation: int = 0, there: int = 0
+) -> Request:
+    """All nodes in one call, all or none; of replicas as many as the place has of those that are not there yet.
+
+    The client token is the hash of everything asked, so a repeat is no second launch; `generation` makes a new one when
+    the machines of the last are known to be dead, or counted already.
     """
     parameters: dict[str, Any] = {
         "ImageId": site.image_id,
         "InstanceType": spot.instance_type,
         "MinCount": order.nodes,
-        "MaxCount": order.nodes,
+        "MaxCount": order.machines - there,
         "UserData": order.user_data,
         "IamInstanceProfile": instance_profile(order),
         "InstanceInitiatedShutdownBehavior": "terminate",
@@ -271,7 +275,7 @@ def most(order: Order) -> dict[str, str]:
     """The user's limit for one machine: above it EC2 takes a spot machine back. Rounded down to what EC2 prices by."""
     if order.max_usd_per_hour is None:
         return {}
-    each = Decimal(str(order.max_usd_per_hour)) / order.nodes
+    each = Decimal(str(order.max_usd_per_hour)) / order.machines
     return {"MaxPrice": f"{each.quantize(Decimal('0.0001'), ROUND_DOWN):f}"}
 
 
@@ -314,7 +318,7 @@ def schedule(order: Order, account: str, instance_ids: list[str], at: datetime) 
     own = f"arn:{partition}:iam::{account}:role/{order.resource_name}-end"
     return {
         "GroupName": order.resource_name,
-        "Name": "end",
+        "Name": schedule_name(order, instance_ids),
         "ScheduleExpression": f"at({at.strftime('%Y-%m-%dT%H:%M:%S')})",
         "ScheduleExpressionTimezone": "UTC",
         "FlexibleTimeWindow": {"Mode": "OFF"},
@@ -325,6 +329,11 @@ def schedule(order: Order, account: str, instance_ids: list[str], at: datetime) 
             "Input": json.dumps({"InstanceIds": instance_ids}),
         },
     }
+
+
+def schedule_name(order: Order, instance_ids: list[str]) -> str:
+    """One schedule ends one server: of several ids EC2 ends none where one is long gone, as a lost replica is."""
+    return "end" if order.replicas == 1 else f"end-{instance_ids[0]}"
 
 
 def move_expiry(region: str, instance_ids: list[str], at: datetime) -> Request:

@@ -78,8 +78,8 @@ def found(order: Order, region: str, it: Reservation | None, running: int) -> Fi
     if what not in order.purchases:
         said = f"{name} is {'a capacity block' if it.is_block else 'no capacity block'}"
         return failed("reservation", region, said, f"Say so: --purchase {what}")
-    if it.available + running < order.nodes:
-        said = f"{name} has room for {it.available} machines; {order.nodes} are asked for"
+    if it.available + running < order.least:
+        said = f"{name} has room for {it.available} machines; {order.least} are asked for"
         return failed("reservation", region, said, "End what uses it, or name another.")
     return in_time(order, region, it, name)
 

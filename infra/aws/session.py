@@ -274,7 +274,8 @@ def held(path: Path, instance_id: str) -> Tunnel | None:
 def open_tunnel(path: Path, instance_id: str, region: str, port: int, local_port: int) -> Tunnel:
     """Hold a tunnel in a process of its own, which outlives us; `close_tunnel` ends it."""
     require_plugin()
-    with said_in(path.parent / "tunnel.log") as log:
+    log_file = path.with_suffix(".log")
+    with said_in(log_file) as log:
         process = subprocess.Popen(
             forward(instance_id, region, port, local_port),
             stdin=subprocess.DEVNULL,
@@ -286,7 +287,7 @@ def open_tunnel(path: Path, instance_id: str, region: str, port: int, local_port
     if holder is None:
         raise HostError(
             f"The tunnel to {instance_id} ended at once.",
-            f"Read why: cat {pasted(path.parent)}/tunnel.log",
+            f"Read why: cat {pasted(log_file)}",
         )
     tunnel = Tunnel(instance_id=instance_id, local_port=local_port, holder=holder)
     try:

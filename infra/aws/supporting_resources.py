@@ -94,8 +94,9 @@ def schedule(
     aws: Aws, order: Order, region: str, account: str, instance_ids: list[str], at: datetime
 ) -> None:
     """End the instances at that time, whatever was scheduled before."""
-    if not made_or_there(aws, request.create_schedule(order, region, account, instance_ids, at)):
-        aws.call(request.update_schedule(order, region, account, instance_ids, at))
+    for ids in [instance_ids] if order.replicas == 1 else [[each] for each in instance_ids]:
+        if not made_or_there(aws, request.create_schedule(order, region, account, ids, at)):
+            aws.call(request.update_schedule(order, region, account, ids, at))
 
 
 def made_or_there(aws: Aws, asked: Request) -> bool:

@@ -2,10 +2,11 @@
 
 import math
 import shlex
+from datetime import timedelta
 
 from deploy.targets import host_deaths
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import journals
+from deploy.targets.ec2 import documents, journals
 from infra import bar, wait
 from infra import host as hosts
 from infra.aws import failover, power, rented_machines, session
@@ -23,6 +24,8 @@ SAY_EVERY_S = 30.0
 OVER = ("prepared", "failed", "interrupted")
 # Less than a box that was stopped waits to be told its end (onhost/watch.py).
 TOLD_WITHIN_S = 600.0
+# A machine boots some minutes after its launch was ordered; that is no other end.
+LATER = timedelta(minutes=30)
 # Boot, and pip or a packed engine; the weights come on top.
 ENGINE_WITHIN_S = 1800.0
 DOWNLOAD_BYTES_PER_S = 100e6
@@ -93,6 +96,15 @@ def wait_told(aws: Aws, name: str, machine: Rented, minutes: int) -> None:
     if error:
         error.hint = f"It ends itself soon unless it is told: corral extend {name} {minutes}m"
         raise error
+
+
+def tell_common_end(aws: Aws, order: Order, machines: tuple[Rented, ...]) -> None:
+    """Tell each that was rented later than the others when all end: it was made to live as long as they were."""
+    end = power.end_of(order, machines)
+    left = max(1, math.ceil((end - aws.now()).total_seconds() / 60))
+    for machine in machines:
+        if machine.launched_at + timedelta(minutes=order.ttl_minutes) > end + LATER:
+            wait_told(aws, order.name, machine, left)
 
 
 def prepared_within_s(deployment: Deployment) -> float:
@@ -201,6 +213,9 @@ def ending(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> Se
 
 def again(deployment: Deployment) -> str:
     """What to do about a machine that EC2 took back."""
+    order = documents.begun(deployment.name)
+    if order and order.replicas > 1:
+        return f"When it is gone, put another in its place: corral serve {deployment.name}"
     anew = f"corral up plan.json --target ec2 --name {deployment.name}"
     return f"When it is gone, rent anew with the same options: {anew}"
 

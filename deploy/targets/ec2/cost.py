@@ -31,7 +31,7 @@ def priced(order: Order, survey: Survey) -> Order:
     if rate is None:
         return order
     return order.model_copy(
-        update={"usd_per_hour": float(rate.ceiling * order.nodes), "price_source": rate.source}
+        update={"usd_per_hour": float(rate.ceiling * order.machines), "price_source": rate.source}
     )
 
 
@@ -71,7 +71,7 @@ def cost_sentence(order: Order, found: Priced) -> str:
     beside = stopped_costs.usd_beside(
         {spot.region for spot in found.spots},
         {**root_volume(order), "Size": order.volume_gib},
-        order.nodes,
+        order.machines,
         hours,
     )
     blocks = [spot for spot in found.spots if spot.purchase == "capacity-block"]
@@ -90,14 +90,15 @@ def cost_sentence(order: Order, found: Priced) -> str:
             f"{machines(order, unknown[0].instance_type)} in {regions} at a price nobody knows, "
             f"for at most {float(hours):g} hours"
         )
-    return f"{'; or '.join(said)}; {beside_it(order, beside, is_added)}; traffic comes on top"
+    fewer = f"; no fewer than {order.least} are kept" if order.least < order.machines else ""
+    return f"{'; or '.join(said)}; {beside_it(order, beside, is_added)}; traffic comes on top{fewer}"
 
 
 def beside_it(order: Order, usd: Decimal | None, is_added: bool) -> str:
     """What its volumes and addresses cost, and whether that is in the sum."""
     size = f"{order.volume_gib} GiB"
-    several = order.nodes > 1
-    volume = f"{order.nodes} volumes of {size}" if several else f"a volume of {size}"
+    several = order.machines > 1
+    volume = f"{order.machines} volumes of {size}" if several else f"a volume of {size}"
     if usd is None:
         return (
             f"plus {volume} and a public address{' each' if several else ''}, at a price corral does not know"
@@ -110,15 +111,17 @@ def beside_it(order: Order, usd: Decimal | None, is_added: bool) -> str:
 
 def cost(order: Order, rate: Rate, hours: Decimal, several: bool, added: Decimal) -> str:
     """The dearest place in words, with what is billed beside its hours where that is to be in the sum."""
-    each = rate.ceiling * order.nodes
+    usd_per_hour = rate.ceiling * order.machines
+    of_all = f" for all {order.machines}" if order.replicas > 1 else ""
     bounded = rate.most is not None
     at_most = "at most " if bounded and (several or rate.spot.purchase == "spot") else ""
     where = f"{machines(order, rate.spot.instance_type)} in {rate.spot.region}"
-    what = f"{where}: {at_most}{each:.3f} USD per hour ({rate.source})"
-    all_of_it, time = cents(each * hours + added), f"{float(hours):g} hours"
+    what = f"{where}: {at_most}{usd_per_hour:.3f} USD per hour{of_all} ({rate.source})"
+    all_of_it, time = cents(usd_per_hour * hours + added), f"{float(hours):g} hours"
     if not bounded:
         return f"{what}, a spot price that may rise; {all_of_it} USD in {time} at that price"
-    return f"{what}, at most {all_of_it} USD in the {time} until it ends itself"
+    until = "they end themselves" if order.replicas > 1 else "it ends itself"
+    return f"{what}, at most {all_of_it} USD in the {time} until {until}"
 
 
 def cents(usd: Decimal) -> Decimal:
@@ -128,4 +131,4 @@ def cents(usd: Decimal) -> Decimal:
 
 def machines(order: Order, instance_type: str) -> str:
     """The machines in words."""
-    return f"{order.nodes}x {instance_type}" if order.nodes > 1 else instance_type
+    return f"{order.machines}x {instance_type}" if order.machines > 1 else instance_type

@@ -59,7 +59,7 @@ def ordered_regions(name: str) -> tuple[str, ...]:
 def forget(name: str) -> tuple[str, ...]:
     """Remove the documents of what is gone; the ledger stays as its history. Says what could not be removed."""
     documents = [folder(name) / document for document in ("order.json", "deployment.json")]
-    return removed([*documents, *folder(name).glob("api-key-*")])
+    return removed([*documents, *folder(name).glob("api-key*")])
 
 
 @contextmanager

@@ -28,18 +28,18 @@ NOT_BROUGHT = 77
 def start(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> None:
     """Start every machine's server, now and at every boot, judged, whatever had given it up; what runs goes on.
 
-    One that takes no judge serves without, or with the one that it has: it is said what then is not watched. Of several
-    each is told its rank of one engine; the first leads. Safe to repeat. Raises HostError for an address that is none,
-    and where Session Manager does not reach; ServerError for a machine that does not do it.
+    One that takes no judge serves without, or with the one that it has: it is said what then is not watched. Of one
+    engine over several each is told its rank; the first leads. Safe to repeat. Raises HostError for an address that is
+    none, and where Session Manager does not reach; ServerError for a machine that does not do it.
     """
     bring = unpacked(judged_setup(deployment, order))
-    for rank, (machine, command) in enumerate(
-        zip(machines, commands(deployment.name, machines), strict=True)
-    ):
+    is_joined = order.nodes > 1
+    started = commands(deployment.name, machines, is_joined)
+    for rank, (machine, command) in enumerate(zip(machines, started, strict=True)):
         begin = shlex.join(("sudo", *command))
         words = f"{{ {bring}; }} || exit {NOT_BROUGHT}; {begin}"
         answer = session.run(machine.instance_id, machine.region, words)
-        if answer.exit_code == NOT_BROUGHT and len(machines) == 1:
+        if answer.exit_code == NOT_BROUGHT and not is_joined:
             warn(
                 f"{machine.instance_id} takes no judge ({answer.last_line}): unless an earlier one is there, a server "
                 "that hangs stays so, and one that dies is started again for ever. Make room, then again: "
@@ -47,20 +47,20 @@ def start(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented
             )
             answer = session.run(machine.instance_id, machine.region, begin)
         if answer.exit_code:
-            refused = "took no rank" if len(machines) > 1 else "did not start its server"
+            refused = "took no rank" if is_joined else "did not start its server"
             raise ServerError(
                 f"{machine.instance_id} {refused}: {answer.last_line}.", boxes.next_step(deployment)
             )
-        if len(machines) > 1:
+        if is_joined:
             aws.say(
                 f"serve: {machine.instance_id} at {machine.private_address}: rank {rank} of {len(machines)}"
             )
 
 
-def commands(name: str, machines: tuple[Rented, ...]) -> list[tuple[str, ...]]:
-    """What starts each one's server there. Raises HostError for an address that is none."""
-    if len(machines) == 1:
-        return [hosts.start_command(name)]
+def commands(name: str, machines: tuple[Rented, ...], is_joined: bool) -> list[tuple[str, ...]]:
+    """What starts each one's server there, or its rank of one. Raises HostError for an address that is none."""
+    if not is_joined:
+        return [hosts.start_command(name)] * len(machines)
     addresses = tuple(machine.private_address for machine in machines)
     return [hosts.join_command(name, rank, addresses) for rank in range(len(machines))]
 

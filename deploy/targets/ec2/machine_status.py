@@ -21,21 +21,26 @@ UNIT_STATES = ("active", "activating", "deactivating", "inactive", "failed")
 
 def status(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> Status:
     """All machines as one: as well as the worst, reached at the first. One that is missing is the worst of all."""
-    alive = [machine for machine in machines if machine.state != "terminated"]
+    ended = ("terminated", "shutting-down") if order.replicas > 1 else ("terminated",)
+    alive = [machine for machine in machines if machine.state not in ended]
     each = [of_machine(aws, deployment, order, machine, leads=machine == alive[0]) for machine in alive]
     names = [machine.instance_id for machine in alive]
-    if len(alive) < order.nodes:
+    if len(alive) < order.machines:
         each.append(gone(deployment, order, machines, len(alive)))
         names.append("missing")
     return together(names, each)
 
 
 def gone(deployment: Deployment, order: Order, machines: tuple[Rented, ...], left: int) -> Status:
-    """What is missing: all of it, or some of the machines one server spans; and whether EC2 took it back."""
-    what = f"{order.nodes - left} of {order.nodes} machines" if order.nodes > 1 else "its machine"
+    """What is missing: all of it, or some of the machines; and whether EC2 took it back."""
+    what = f"{order.machines - left} of {order.machines} machines" if order.machines > 1 else "its machine"
     if any(machine.end_reason == TAKEN_BACK for machine in machines):
         detail = f"interrupted by EC2: {what} was taken back. {boxes.again(deployment)}"
         return said(deployment, "interrupted", detail)
+    if left and order.replicas > 1:
+        return said(
+            deployment, "dead", f"{what} are not there; rented anew by: corral serve {deployment.name}"
+        )
     if left:
         return said(deployment, "dead", f"{what} ended. {boxes.again(deployment)}")
     return said(deployment, "absent", "no machine carries its tag")

@@ -81,6 +81,10 @@ class Ec2Options(PlaceOptions, BoxOptions, Own):
         Field(examples=["subnet-0123456789abcdef0"]),
     ] = ()
     """ec2: only these subnets; repeatable. [default VPC]"""
+    replicas: Annotated[int | None, Flag(shows_limits=True), Field(ge=1, le=64)] = None
+    """ec2: so many machines, each with a server of its own. [as many as the plan counts on, else 1]"""
+    min_replicas: Annotated[int | None, Flag(shows_limits=True), Field(ge=1, le=64)] = None
+    """ec2: keep as few as this where a region has no more. [all or none]"""
     capacity_reservation_id: Annotated[
         str | None, Field(pattern=r"^cr-[0-9a-f]{8,17}$", examples=["cr-0123456789abcdef0"])
     ] = None
@@ -99,7 +103,7 @@ class Ec2Options(PlaceOptions, BoxOptions, Own):
     tags: Annotated[tuple[str, ...], Flag("--tag", metavar="KEY=VALUE")] = ()
     """ec2: a tag of yours on everything that is made; repeatable."""
     max_usd_per_hour: Annotated[float | None, Field(gt=0, examples=[10])] = None
-    """ec2: refuse anything dearer, all nodes together."""
+    """ec2: refuse anything dearer, all machines together."""
     allow_unknown_price: bool = False
     """ec2: go on where no price is known."""
     keep: bool = False

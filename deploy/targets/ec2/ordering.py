@@ -59,7 +59,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
     Raises UsageError for what EC2 does not sell or the user cannot mean.
     """
     machine, types, price = as_sold(deployment.plan, options)
-    regions = options.regions
+    regions, replicas = options.regions, options.replicas or 1
     check_region(options)
     setup = host_setup(deployment, options, regions[0])
     return Order(
@@ -73,7 +73,9 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         instance_types=types,
         purchases=options.purchases,
         nodes=machine.hosts,
-        usd_per_hour=float(price.usd_per_hour) * machine.hosts if price else None,
+        replicas=replicas,
+        min_replicas=options.min_replicas,
+        usd_per_hour=float(price.usd_per_hour) * machine.hosts * replicas if price else None,
         price_source=price.origin if price else "",
         max_usd_per_hour=options.max_usd_per_hour,
         allow_unknown_price=options.allow_unknown_price,
@@ -115,10 +117,38 @@ class Sold(NamedTuple):
 def as_sold(plan: Plan, options: Ec2Options) -> Sold:
     """What is rented for a plan in the regions of the options. Raises UsageError where it is not sold so."""
     machine = sold(plan)
+    check_replicas(machine, plan, options)
     types = instance_types(machine, plan, options)
     price = price_for(types[0], options.regions[0], options)
     check_affordable(types, options.regions, plan, options)
     return Sold(machine, types, price)
+
+
+def check_replicas(machine: Machine, plan: Plan, options: Ec2Options) -> None:
+    """Raise UsageError for replicas of a server that spans machines, and for more at the least than at the most."""
+    replicas, least = options.replicas or 1, options.min_replicas or 1
+    if machine.hosts > 1 and replicas > 1:
+        raise UsageError(
+            f"One server of this plan spans {machine.hosts} machines; replicas are of a plan of one machine.",
+            f"Leave out --replicas, or plan for one machine: {size_again(plan)}",
+        )
+    if least > replicas:
+        raise UsageError(
+            f"--min-replicas {least} is more than the {replicas} that {'is' if replicas == 1 else 'are'} asked for.",
+            f"Ask for more: --replicas {least}",
+        )
+
+
+def planned_replicas(plan: Plan) -> int:
+    """How many machines of the plan's own kind carry the traffic it was planned for, with one such server each.
+
+    1 where it was planned for no traffic, or others carry it too: then the plan alone does not say what to rent.
+    """
+    if plan.carried is None or len(plan.carried.machines) > 1:
+        return 1
+    (machines,) = plan.carried.machines
+    is_this = (machines.name, machines.servers) == (plan.machine.name, 1)
+    return machines.count if is_this and plan.machine.hosts == 1 else 1
 
 
 def located(options: Ec2Options, planned: str | None = None) -> Ec2Options:
@@ -215,7 +245,7 @@ def check_affordable(
     known = [price for name in types for region in regions if (price := on_demand_price(name, region))]
     if limit is None or set(options.purchases) != {"on-demand"} or len(known) < len(types) * len(regions):
         return
-    least = plan.machine.hosts * min(float(price.usd_per_hour) for price in known)
+    least = plan.machine.hosts * (options.replicas or 1) * min(float(price.usd_per_hour) for price in known)
     if least > limit:
         raise UsageError(
             f"{least:.2f} USD per hour is more than --max-usd-per-hour {limit:g}.",

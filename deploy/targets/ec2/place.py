@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.targets import adapters, host_weights, hurry
 from deploy.targets.abilities import VerifiedFolder
-from deploy.targets.deployment import Deployment, folder
+from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import (
     boxes,
     documents,
@@ -18,6 +18,7 @@ from deploy.targets.ec2 import (
     judged_start,
     machine_status,
     offered,
+    one_key,
     ordering,
     rental,
     takedown,
@@ -29,7 +30,7 @@ from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.rental import still_rented
 from deploy.targets.place import LOOK_S, Status, Teardown
 from infra import deadline
-from infra.aws import power, rented_machines, session
+from infra.aws import power, rented_machines, replacing, session
 from infra.aws.api import Aws
 from infra.aws.boto import default_region
 from infra.aws.order import Order, utc
@@ -37,7 +38,8 @@ from infra.aws.renting import told
 from infra.aws.teardown import enabled_regions
 from infra.errors import CloudError, CorralError, Interrupted, UsageError
 from infra.rented import Rented
-from infra.say import progress
+from infra.say import progress, warn
+from serving.sizing.plan import Plan
 from serving.vllm import chat_template, stopping
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
@@ -58,7 +60,15 @@ def wished(deployment: Deployment, wishes: Ec2Options) -> tuple[Deployment, Ec2O
     """With the regions to try. Raises UsageError where nobody named one."""
     plan = deployment.plan
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
-    return deployment, ordering.located(wishes, plan.region)
+    return deployment, ordering.located(counted(plan, wishes), plan.region)
+
+
+def counted(plan: Plan, wishes: Ec2Options) -> Ec2Options:
+    """With the number of replicas that the plan counts on, which is said, where nobody named one."""
+    if wishes.replicas is not None or (count := ordering.planned_replicas(plan)) == 1:
+        return wishes
+    progress(f"replicas: {count}, as the plan counts on; for another number: --replicas 1")
+    return wishes.model_copy(update={"replicas": count})
 
 
 def check_files(deployment: Deployment, beside: Path) -> None:
@@ -110,29 +120,66 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
     """Wait for the machines and their server, whoever waits."""
     if power.is_stopped(rented_machines.machines(aws, deployment.name, order.regions)):
         with documents.alone(deployment.name):
-            session.close_tunnel(folder(deployment.name) / "tunnel.json")
+            tunnels.close(deployment.name)
             power.start(aws, order)
     boxes.tell_ends(aws, deployment, order)
+    lacking = put_back(aws, deployment, order) if order.replicas > 1 else None
     machines = boxes.running(aws, deployment, order)
-    if len(machines) < order.nodes:
+    if order.replicas > 1:
+        tunnels.close(deployment.name, [machine.instance_id for machine in machines])
+    if order.nodes > len(machines):
         raise CloudError(
             f"Only {len(machines)} of the {order.nodes} machines of {deployment.name} run.",
             f"Rent all of them anew: corral up plan.json --target ec2 --name {deployment.name}",
         )
     for machine in machines:
         boxes.wait_prepared(aws, deployment, machine)
+    if order.replicas > 1:
+        boxes.tell_common_end(aws, order, machines)
+        one_key.share(deployment, machines)
     judged_start.start(aws, deployment, order, machines)
-    leading = tunnels.endpoint(deployment, order, machines[0])
-    boxes.wait_ready(aws, deployment, machines, leading)
-    adapters.prove(deployment.plan.serve, leading)
-    return leading
+    servers = machines if order.replicas > 1 else machines[:1]
+    answering = [tunnels.endpoint(deployment, order, machine) for machine in servers]
+    for machine, endpoint in zip(servers, answering, strict=True):
+        boxes.wait_ready(aws, deployment, (machine,) if order.replicas > 1 else machines, endpoint)
+        adapters.prove(deployment.plan.serve, endpoint)
+    if lacking:
+        raise lacking
+    return answering[0]
+
+
+def put_back(aws: Aws, deployment: Deployment, order: Order) -> CorralError | None:
+    """Rent the replicas anew that are lost of those that run. Why it cannot be, once the others are served.
+
+    Where as few as there are were said to do, that is only told.
+    """
+    there = rented_machines.machines(aws, deployment.name, order.regions)
+    if not replacing.is_wanting(order, there):
+        return None
+    try:
+        with documents.alone(deployment.name):
+            rental.put_back(aws, order)
+    except CorralError as error:
+        there = replacing.up(rented_machines.machines(aws, deployment.name, order.regions))
+        if order.min_replicas is None or len(there) < order.least:
+            return error
+        warn(f"{len(there)} of {order.replicas} replicas of {deployment.name}: {error.message}")
+    return None
 
 
 @told
 def endpoint(deployment: Deployment) -> Endpoint:
     """Where the first machine's server answers from here."""
+    return endpoints(deployment)[0]
+
+
+@told
+def endpoints(deployment: Deployment) -> tuple[Endpoint, ...]:
+    """Where each server answers from here: one of each replica, else the first machine's."""
     aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
-    return tunnels.endpoint(deployment, order, boxes.running(aws, deployment, order)[0])
+    machines = boxes.running(aws, deployment, order)
+    servers = machines if order.replicas > 1 else machines[:1]
+    return tuple(tunnels.endpoint(deployment, order, machine) for machine in servers)
 
 
 @told
@@ -238,18 +285,19 @@ def stop(deployment: Deployment) -> None:
                 f"Interrupted while {name} stops: what EC2 was asked for, it goes on with.",
                 f"See how it is: corral status {name}; again: corral stop {name}",
             ) from None
-        session.close_tunnel(folder(name) / "tunnel.json")
+        tunnels.close(name)
 
 
 def wait_until_idle(deployment: Deployment) -> None:
     """Wait until its server has no request, for as long as its drain may take; a server that cannot be asked ends."""
     try:
-        at = endpoint(deployment)
+        each = endpoints(deployment)
     except CorralError as error:
         progress(f"stop: not waiting for requests: {error.message}")
         return
     within_s = deployment.plan.serve.shutdown_timeout
-    stopping.until_idle(at, within_s, lambda: hurry.is_hurried(deployment.name), progress)
+    for at in each:
+        stopping.until_idle(at, within_s, lambda: hurry.is_hurried(deployment.name), progress)
 
 
 def down(deployment: Deployment) -> Teardown:

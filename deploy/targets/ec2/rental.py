@@ -12,7 +12,7 @@ from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.takedown import refuse_another_account
 from deploy.targets.place import Check, Offer
 from infra import prices
-from infra.aws import account_preflight, profile, renting
+from infra.aws import account_preflight, profile, renting, replacing
 from infra.aws.account_preflight import Survey
 from infra.aws.api import Aws
 from infra.aws.order import Order, utc
@@ -88,9 +88,19 @@ def make(rental: Rental) -> Deployment:
     return deployment
 
 
+@told
+def put_back(aws: Aws, order: Order) -> None:
+    """Rent the replicas anew that are lost of those that run, after a look at the account."""
+    survey = surveyed(aws, order)
+    refuse_another_account(order, survey.account)
+    there = replacing.without_surplus(aws, order, renting.seen(survey))
+    if len(there) < order.machines:
+        replacing.replaced(aws, order, survey, there)
+
+
 def still_rented(order: Order) -> Interrupted:
     """What Ctrl-C leaves: the machines, what they cost, when they end, and the two ways on."""
-    what = "Its machine is" if order.nodes == 1 else f"Its {order.nodes} machines are"
+    what = "Its machine is" if order.machines == 1 else f"Its {order.machines} machines are"
     return Interrupted(
         f"Interrupted while waiting for {order.name}. {what} still rented at {hourly(order)}, until "
         f"{utc(order.expires_at)} at the latest.",

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
-from deploy.targets.deployment import folder
-from deploy.targets.ec2 import documents
+from deploy.targets.ec2 import documents, tunnels
 from deploy.targets.place import Teardown
-from infra.aws import account_preflight, rented_machines, renting, session
+from infra.aws import account_preflight, rented_machines, renting
 from infra.aws.api import Aws
 from infra.aws.boto import default_region
 from infra.aws.failures import Refused
@@ -27,7 +26,7 @@ def remove(name: str, region: str | None = None) -> Teardown:
         known = dict.fromkeys((*documents.ordered_regions(name), *aws.ledger.regions()))
         account = account_of(aws, name, tuple(known))
         progress(f"down: looking for what carries the name {name} on EC2 in account {account or 'unknown'}")
-        session.close_tunnel(folder(name) / "tunnel.json")
+        tunnels.close(name)
         search = () if known else (region or default_region(),)
         remains = renting.take_away(aws, name, tuple(known), search)
         left = remains.left or documents.forget(name)

@@ -3,6 +3,7 @@
 import re
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from infra.aws import session
 from infra.aws.order import Order
 from infra.errors import HostError
 from infra.ports import free_port
-from infra.record import write_text_atomically
+from infra.record import removed, write_text_atomically
 from infra.rented import Rented
 from serving.vllm.endpoint import Endpoint
 
@@ -27,7 +28,7 @@ def endpoint(deployment: Deployment, order: Order, machine: Rented) -> Endpoint:
     return Endpoint(
         base_url=base_url(deployment, order, machine),
         served_model_name=deployment.plan.serve.served_model_name,
-        api_key_file=key_file(deployment, machine),
+        api_key_file=shared_key_file(deployment) if order.replicas > 1 else key_file(deployment, machine),
     )
 
 
@@ -36,24 +37,55 @@ def base_url(deployment: Deployment, order: Order, machine: Rented) -> str:
     # A machine with several network cards has no public name, whoever was let in.
     if order.cidr and machine.public_name:
         return f"http://{machine.public_name}:{order.port}"
-    path = folder(deployment.name) / "tunnel.json"
+    path = folder(deployment.name) / tunnel_file(order, machine)
     tunnel = session.held(path, machine.instance_id)
     if tunnel is None:
         tunnel = opened(path, machine, order.port)
     return f"http://127.0.0.1:{tunnel.local_port}"
 
 
+def tunnel_file(order: Order, machine: Rented) -> str:
+    """What is noted of a tunnel; each replica has one."""
+    return f"tunnel-{machine.instance_id}.json" if order.replicas > 1 else "tunnel.json"
+
+
+def close(name: str, but: Sequence[str] = ()) -> None:
+    """End the tunnels of a deployment, but for those to these machines."""
+    kept = {f"tunnel-{instance_id}.json" for instance_id in but}
+    for path in folder(name).glob("tunnel*.json"):
+        if path.name not in kept:
+            session.close_tunnel(path)
+            if path.name != "tunnel.json":
+                removed([path.with_suffix(".log")])
+
+
 def key_file(deployment: Deployment, machine: Rented) -> Path:
     """The file with the key the box made for itself, fetched once."""
     path = folder(deployment.name) / f"api-key-{machine.instance_id}"
     if not path.exists():
-        words = f"sudo cat {hosts.root(deployment.name)}/secrets.env"
-        answer = session.run(machine.instance_id, machine.region, words)
-        key = re.search(r"^VLLM_API_KEY=(\S+)\s*$", answer.text, re.MULTILINE)
-        if not key:
-            raise HostError(f"{machine.instance_id} has no key for its server yet.", "Try again in a minute.")
-        write_text_atomically(path, f"{key[1]}\n")
+        write_text_atomically(path, f"{key_of(deployment, machine)}\n")
     return path
+
+
+def shared_key_file(deployment: Deployment) -> Path:
+    """The file with the key of all replicas. Raises HostError before they have one."""
+    path = folder(deployment.name) / "api-key"
+    if not path.exists():
+        raise HostError(
+            f"The replicas of {deployment.name} have no key in common here.",
+            f"They get it as they are served: corral serve {deployment.name}",
+        )
+    return path
+
+
+def key_of(deployment: Deployment, machine: Rented) -> str:
+    """The key of a box's server. Raises HostError where it has none."""
+    words = f"sudo cat {hosts.root(deployment.name)}/secrets.env"
+    answer = session.run(machine.instance_id, machine.region, words)
+    key = re.search(r"^VLLM_API_KEY=(\S+)\s*$", answer.text, re.MULTILINE)
+    if not key:
+        raise HostError(f"{machine.instance_id} has no key for its server yet.", "Try again in a minute.")
+    return key[1]
 
 
 def opened(path: Path, machine: Rented, port: int) -> session.Tunnel:
@@ -87,6 +119,6 @@ def wait_open(tunnel: session.Tunnel, path: Path, region: str) -> None:
     if wait.until(look, lambda seen: seen != "closed", pace) != "open":
         raise HostError(
             "Session Manager opened no tunnel.",
-            f"Read why: cat {pasted(path.parent)}/tunnel.log; or check: aws ssm describe-instance-information "
+            f"Read why: cat {pasted(path.with_suffix('.log'))}; or check: aws ssm describe-instance-information "
             f"--region {region}",
         )
