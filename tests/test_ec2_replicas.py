@@ -1,6 +1,9 @@
-"""Several servers on machines of their own as one rented deployment: launched, keyed, counted, and put back when lost."""
+"""Several servers as one rented deployment: launched, given one key, counted, and put back when one is lost."""
 
 import json
+import re
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,12 @@ from deploy.targets.place import Status
 from infra.aws import account_preflight, renting
 from infra.aws.order import Order, utc
 from infra.aws.request import Request
-from infra.errors import CapacityError, CorralError, UsageError
+from infra.errors import CapacityError, CorralError, HostError, UsageError
+from serving.probe.lengths import Lengths
+from serving.sizing.carried import Carried, Machines
 from serving.sizing.plan import Plan
+from serving.sizing.traffic import Traffic
+from serving.vllm.endpoint import Endpoint
 
 __all__ = ["aws", "corral", "log"]
 
@@ -303,3 +310,183 @@ def test_cut_off_while_putting_back_there_are_never_more(fault: str, tmp_path: P
         assert set(machines(aws)) < ends(aws), f"{fault} at {at}"
         remains = down(door(aws, clock, tmp_path / str(at)))
         assert (remains.left, aws.live()) == ((), []), f"{fault} at {at}"
+
+
+# --- the command line
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aws: FakeAws) -> list[str]:
+    """The arguments that rent for a plan, with boxes that each have a key of their own."""
+    monkeypatch.setenv("FAKE_OWN_KEYS", "1")
+    aws.regions["us-east-1"].public_subnets = True
+    return plan_on(TYPE, "scout", "int4", tmp_path, monkeypatch)
+
+
+def key_there(log: Path, box: str) -> str:
+    """What a box's server takes."""
+    return (log.parent / box / "opt/corral/t1/secrets.env").read_text().strip().removeprefix("VLLM_API_KEY=")
+
+
+def test_three_servers_are_one_deployment_from_up_to_down(
+    aws: FakeAws, log: Path, plan: list[str], corral: Corral
+) -> None:
+    code, out, err = corral("up", *plan, "--replicas", "3", "--ttl", "8h", "--json")
+    assert code == 0, err
+    first, second, third = machines(aws)
+    own, others = f"{first}-CANARY", (second, third)
+    # One key for all: the first one's, which nobody sees on its way.
+    assert (folder("t1") / "api-key").read_text() == f"{own}\n"
+    assert [key_there(log, box) for box in others] == [own] * 2
+    assert own not in log.read_text()
+    assert err.count("takes the key of the others") == 2
+    told = commands(log)
+    assert [box for box, words in told if "try-restart corral-t1" in words] == list(others)
+    assert [box for box, words in told if "--no-block start" in words] == [first, second, third]
+    assert not any("bin/join" in words for _, words in told)
+
+    status = Status.model_validate_json(corral("status", "t1", "--json")[1])
+    assert (status.state, status.detail.count(": serving at http")) == ("serving", 3)
+    addresses = re.findall(r"serving at (http://127.0.0.1:[0-9]+), i-", status.detail)
+    assert (len(set(addresses)), status.endpoint) == (3, Endpoint.model_validate_json(out))
+    assert status.endpoint is not None
+    assert addresses[0] == status.endpoint.base_url
+    assert log.read_text().count("localPortNumber") == 3
+
+    # Cost, end, stop and start are of all.
+    aws.clock.sleep(1800)
+    dollars = Status.model_validate_json(corral("status", "t1", "--json")[1]).usd_so_far
+    assert dollars is not None
+    hours = (aws.clock() - aws.regions["us-east-1"].instances[first]["started"]) / 3600
+    assert dollars == pytest.approx(3 * 5.672 * hours, rel=0.001)
+    assert corral("extend", "t1", "10h")[0] == 0
+    assert [box for box, words in commands(log) if "bin/extend" in words] == [first, second, third]
+    assert corral("stop", "t1")[0] == 0
+    assert {aws.regions["us-east-1"].state(row) for row in aws.regions["us-east-1"].instances.values()} == {
+        "stopped"
+    }
+    assert [path.name for path in folder("t1").glob("tunnel*")] == []
+    assert Status.model_validate_json(corral("status", "t1", "--json")[1]).state == "stopped"
+    assert corral("serve", "t1")[0] == 0
+    assert Status.model_validate_json(corral("status", "t1", "--json")[1]).state == "serving"
+    code, out, _ = corral("down", "t1", "--json")
+    assert (code, json.loads(out)["left"], aws.live()) == (0, [], [])
+    assert [path.name for path in folder("t1").glob("api-key*")] == []
+
+
+def test_one_that_is_lost_is_told_and_serve_puts_it_back(
+    aws: FakeAws, log: Path, plan: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("up", *plan, "--replicas", "2", "--purchase", "spot")[0] == 0
+    region = aws.regions["us-east-1"]
+    kept, lost = machines(aws)
+    key = (folder("t1") / "api-key").read_text()
+    region.take_back(lost)
+    aws.clock.sleep(2 * 3600)
+    status = Status.model_validate_json(corral("status", "t1", "--json")[1])
+    assert (status.state, status.endpoint is None) == ("dead", False)
+    assert status.detail.endswith(
+        "missing: dead, 1 of 2 machines are not there; rented anew by: corral serve t1"
+    )
+
+    code, _, err = corral("serve", "t1")
+    assert code == 0, err
+    assert "1 of 2 replicas of t1 lack: rented anew until" in err
+    new = next(box for box in machines(aws) if box != kept)
+    assert (len(machines(aws)), new != lost, key_there(log, new)) == (2, True, key.strip())
+    assert (folder("t1") / "api-key").read_text() == key
+    # It was made to live as long as the first were, and is told that less is left.
+    (minutes,) = [words.split()[-1] for box, words in commands(log) if "bin/extend" in words and box == new]
+    assert 9.9 * 60 < int(minutes) < 10 * 60
+    assert Status.model_validate_json(corral("status", "t1", "--json")[1]).state == "serving"
+
+    # Where there is no room the other serves on, and that is said with an exit code.
+    region.take_back(new)
+    aws.clock.sleep(7200)
+    region.no_capacity = {("spot", TYPE, zone) for zone in region.zones}
+    code, _, err = corral("serve", "t1")
+    assert (code, "Only 1 of 2 machines after 3 attempts" in err) == (6, True)
+    assert err.splitlines()[-1] == "hint: Those that are there go on. Try again later: corral serve t1"
+    assert list(machines(aws)) == [kept]
+    assert corral("down", "t1")[0] == 0
+    assert aws.live() == []
+
+
+def test_what_all_cost_is_asked_and_as_few_as_will_do_is_said(
+    aws: FakeAws, log: Path, plan: list[str], corral: Corral
+) -> None:
+    plan.remove("--yes")
+    code, _, err = corral("provision", *plan, "--replicas", "3", "--min-replicas", "2", "--ttl", "8h")
+    assert (code, launches(aws)) == (2, [])
+    (line,) = [line for line in err.splitlines() if line.startswith("3x g5.12xlarge")]
+    assert line.startswith("3x g5.12xlarge in us-east-1: 17.016 USD per hour for all 3 (")
+    assert "USD in the 8 hours until they end themselves" in line
+    assert line.endswith("traffic comes on top; no fewer than 2 are kept")
+
+
+@pytest.mark.parametrize(
+    ("machine", "more", "said"),
+    [
+        (TYPE, ("--min-replicas", "2"), "--min-replicas 2 is more than the 1 that is asked for."),
+        (
+            TYPE,
+            ("--replicas", "2", "--min-replicas", "3"),
+            "--min-replicas 3 is more than the 2 that are asked for.",
+        ),
+        (
+            "2xp5.48xlarge",
+            ("--replicas", "2"),
+            "One server of this plan spans 2 machines; replicas are of a plan",
+        ),
+        (TYPE, ("--replicas", "0"), "--replicas"),
+        (TYPE, ("--replicas", "65"), "--replicas"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_aws_is_asked(
+    machine: str,
+    more: tuple[str, ...],
+    said: str,
+    aws: FakeAws,
+    tmp_path: Path,
+    corral: Corral,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, precision = ("scout", "int4") if machine == TYPE else ("maverick", "bf16")
+    words = plan_on(machine, model, precision, tmp_path, monkeypatch)
+    code, _, err = corral("provision", *words, *more)
+    assert (code, said in err, aws.calls) == (2, True, []), err
+
+
+def test_a_plan_of_a_traffic_rents_as_many_as_it_counts_on(
+    aws: FakeAws, log: Path, plan: list[str], corral: Corral
+) -> None:
+    file, told = Path(plan[0]), "replicas: 3, as the plan counts on; for another number: --replicas 1"
+    traffic = Traffic(
+        requests_per_s=3.0, peak_factor=1.0, input_tokens=Lengths(low=1000), output_tokens=Lengths(low=100)
+    )
+    made = Plan.read(file)
+    for name, servers, more, rented in (
+        (TYPE, 1, (), 3),
+        (TYPE, 1, ("--replicas", "2"), 2),
+        (TYPE, 2, (), 1),
+        ("g6e.12xlarge", 1, (), 1),
+    ):
+        each = Machines(name=name, count=3, servers=servers, times=1.0)
+        made.model_copy(update={"carried": Carried(traffic=traffic, machines=(each,))}).write(file)
+        code, out, err = corral("provision", *plan, "--dry-run", "--json", *more)
+        assert code == 0, err
+        asked = [row["parameters"] for row in json.loads(out) if row["operation"] == "RunInstances"]
+        assert [row["MaxCount"] for row in asked] == [rented] * 2  # the second is asked in earnest
+        assert (told in err) == (rented == 3)
+
+
+def test_a_key_is_taken_as_it_was_sent(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.env"
+    file.write_text(f"VLLM_API_KEY={'ab' * 32}\n")
+    differing = one_key.pad("01" * 32, "ab" * 32)
+    assert (len(differing), "01" * 8 in differing, "ab" * 8 in differing) == (128, False, False)
+    subprocess.run([sys.executable, "-ISBc", one_key.TAKE, file, differing], check=True)
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (f"VLLM_API_KEY={'01' * 32}\n", 0o600)
+    assert [path.name for path in tmp_path.iterdir()] == ["secrets.env"]
+    with pytest.raises(HostError, match="not of one kind"):
+        one_key.pad("01", "abc")

@@ -103,8 +103,8 @@ def launch(
         except Refused as refused:
             if refused.kind != "auth" or all(other.region == spot.region for other in spots):
                 raise
-            why = Attempt(spot=spot, code=refused.code, reason=plain_words(refused.message))
-            outcome = Outcome((), why)
+            denied = Attempt(spot=spot, code=refused.code, reason=plain_words(refused.message))
+            outcome = Outcome((), denied)
         if outcome.ids:
             launched = launched.and_there(spot, outcome.ids)
             spots.sort(key=lambda other: other.region != spot.region)
