@@ -125,7 +125,7 @@ def asking_of(plan: Plan, beside: Path | None, where: Where, wishes: Wishes, is_
 
 
 def tell_of_others(plan: Plan) -> None:
-    """Say how many servers beside it the plan counts on: no verb starts more than one."""
+    """Say how many servers beside it the plan counts on: they are started elsewhere, or as its replicas on EC2."""
     if plan.carried and (words := one_of(plan.carried)):
         progress(sentence(words))
 

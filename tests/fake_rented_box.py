@@ -24,7 +24,12 @@ def key() -> str:
         with open(here("/opt/corral/t1/secrets.env")) as file:
             return file.read().strip().removeprefix("VLLM_API_KEY=")
     except FileNotFoundError:
-        return f"{os.environ['FAKE_TARGET']}-CANARY" if "FAKE_OWN_KEYS" in os.environ else KEY
+        return own_key(os.environ["FAKE_TARGET"]) if "FAKE_OWN_KEYS" in os.environ else KEY
+
+
+def own_key(target: str) -> str:
+    """What a box makes for itself: 32 bytes that another has not."""
+    return target.encode().hex().ljust(64, "0")
 
 
 def on_the_box(words: list[str]) -> int:

@@ -84,8 +84,8 @@ def test_the_key_comes_from_the_box_once_and_opens_the_server_behind_the_tunnel(
 
 
 def test_the_key_of_one_box_is_not_that_of_the_next(log: Path, deployment: Deployment) -> None:
-    first = tunnels.key_file(deployment, machine("i-1"))
-    assert tunnels.key_file(deployment, machine("i-2")) == folder("t1") / "api-key-i-2"
+    first = tunnels.key_file(deployment, an_order(), machine("i-1"))
+    assert tunnels.key_file(deployment, an_order(), machine("i-2")) == folder("t1") / "api-key-i-2"
     assert first == folder("t1") / "api-key-i-1"
     assert documents(log) == [COMMAND, COMMAND]
 
@@ -95,7 +95,7 @@ def test_a_box_that_has_made_no_key_yet_leaves_no_file(
 ) -> None:
     monkeypatch.setenv("FAKE_NO_KEY", "1")
     with pytest.raises(HostError, match="i-1 has no key for its server yet"):
-        tunnels.key_file(deployment, machine())
+        tunnels.key_file(deployment, an_order(), machine())
     assert list(folder("t1").glob("api-key*")) == []
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from fake_aws import FakeAws, Faulty, Killed
+from fake_rented_box import own_key
 from renting import an_order, door, down, fresh, up
 from test_ec2_several import Corral, aws, commands, corral, log, plan_on
 
 from deploy.targets.deployment import folder
-from deploy.targets.ec2 import one_key
+from deploy.targets.ec2 import common_key
 from deploy.targets.place import Status
 from infra.aws import account_preflight, renting
 from infra.aws.order import Order, utc
@@ -334,7 +335,7 @@ def test_three_servers_are_one_deployment_from_up_to_down(
     code, out, err = corral("up", *plan, "--replicas", "3", "--ttl", "8h", "--json")
     assert code == 0, err
     first, second, third = machines(aws)
-    own, others = f"{first}-CANARY", (second, third)
+    own, others = own_key(first), (second, third)
     # One key for all: the first one's, which nobody sees on its way.
     assert (folder("t1") / "api-key").read_text() == f"{own}\n"
     assert [key_there(log, box) for box in others] == [own] * 2
@@ -483,10 +484,11 @@ def test_a_plan_of_a_traffic_rents_as_many_as_it_counts_on(
 def test_a_key_is_taken_as_it_was_sent(tmp_path: Path) -> None:
     file = tmp_path / "secrets.env"
     file.write_text(f"VLLM_API_KEY={'ab' * 32}\n")
-    differing = one_key.pad("01" * 32, "ab" * 32)
-    assert (len(differing), "01" * 8 in differing, "ab" * 8 in differing) == (128, False, False)
-    subprocess.run([sys.executable, "-ISBc", one_key.TAKE, file, differing], check=True)
+    differing = common_key.pad("01" * 32, "ab" * 32)
+    assert differing == "aa" * 32
+    subprocess.run([sys.executable, "-ISBc", common_key.TAKE, file, differing], check=True)
     assert (file.read_text(), file.stat().st_mode & 0o777) == (f"VLLM_API_KEY={'01' * 32}\n", 0o600)
     assert [path.name for path in tmp_path.iterdir()] == ["secrets.env"]
-    with pytest.raises(HostError, match="not of one kind"):
-        one_key.pad("01", "abc")
+    for one, other in (("01" * 32, "01" * 31), ("sk-of-another-place", "01" * 32)):
+        with pytest.raises(HostError, match="none that a rented box makes"):
+            common_key.pad(one, other)

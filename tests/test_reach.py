@@ -99,7 +99,7 @@ def test_a_box_without_a_key_yet_is_asked_again_later(
 ) -> None:
     monkeypatch.setattr(session, "run", lambda *asked: Answer(text="HF_TOKEN=hf_x\n", exit_code=0))
     with pytest.raises(HostError, match="i-1 has no key for its server yet"):
-        tunnels.key_file(deployment, BOX)
+        tunnels.key_file(deployment, an_order(), BOX)
     assert not (folder("t1") / "api-key-i-1").exists()
 
 

@@ -106,6 +106,14 @@ def servers_of(deployment: Deployment, opens: bool = True) -> tuple[Server, ...]
     )
 
 
+def engine_key(deployment: Deployment) -> str:
+    """What all its engines take; made where it has none yet."""
+    place, own = place_of(deployment), server.key_file(deployment_folder(deployment.name))
+    known = place.answering(deployment, opens=False).values() if isinstance(place, Replicated) else ()
+    files = [each.api_key_file for each in known if each.api_key_file and each.api_key_file != own]
+    return files[0].read_text().strip() if files else server.api_key(deployment_folder(deployment.name))
+
+
 def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
     """Start it, or change it while it runs, which cuts no stream. Raises HostError, UsageError or ServerError.
 
@@ -123,7 +131,7 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
             {before.port, before.metrics_port} if runs and before else set()
         ):
             haproxy.refuse_taken(asked.host if port == asked.port else "127.0.0.1", port)
-        text = haproxy_config.config(asked, servers, server.api_key(deployment_folder(name)))
+        text = haproxy_config.config(asked, servers, engine_key(deployment))
         certificates.write(place, asked)
         key_store.write_map(place, asked)
         write_text_atomically(place / haproxy_config.LUA, shipped_text("deploy.gateway", "gateway.lua"))

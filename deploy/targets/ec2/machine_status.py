@@ -25,10 +25,11 @@ def status(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rente
     alive = [machine for machine in machines if machine.state not in ended]
     each = [of_machine(aws, deployment, order, machine, leads=machine == alive[0]) for machine in alive]
     names = [machine.instance_id for machine in alive]
+    replicas = tuple(names) if order.replicas > 1 else ()
     if len(alive) < order.machines:
         each.append(gone(deployment, order, machines, len(alive)))
         names.append("missing")
-    return together(names, each)
+    return together(names, each, replicas)
 
 
 def gone(deployment: Deployment, order: Order, machines: tuple[Rented, ...], left: int) -> Status:

@@ -11,6 +11,7 @@ from deploy.targets.abilities import VerifiedFolder
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import (
     boxes,
+    common_key,
     documents,
     dry_run,
     examining,
@@ -18,7 +19,6 @@ from deploy.targets.ec2 import (
     judged_start,
     machine_status,
     offered,
-    one_key,
     ordering,
     rental,
     takedown,
@@ -136,16 +136,18 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
         boxes.wait_prepared(aws, deployment, machine)
     if order.replicas > 1:
         boxes.tell_common_end(aws, order, machines)
-        one_key.share(deployment, machines)
+        common_key.share(deployment, machines)
     judged_start.start(aws, deployment, order, machines)
-    servers = machines if order.replicas > 1 else machines[:1]
-    answering = [tunnels.endpoint(deployment, order, machine) for machine in servers]
-    for machine, endpoint in zip(servers, answering, strict=True):
+    found = [tunnels.endpoint(deployment, order, machine) for machine in servers(order, machines)]
+    for machine, endpoint in zip(machines, found, strict=False):
         boxes.wait_ready(aws, deployment, (machine,) if order.replicas > 1 else machines, endpoint)
         adapters.prove(deployment.plan.serve, endpoint)
+    for machine, endpoint in zip(machines[1:], found[1:], strict=False):
+        one_for_all = f"one address for all: corral gateway {deployment.name}"
+        progress(f"{machine.instance_id} answers at {endpoint.base_url}; {one_for_all}")
     if lacking:
         raise lacking
-    return answering[0]
+    return found[0]
 
 
 def put_back(aws: Aws, deployment: Deployment, order: Order) -> CorralError | None:
@@ -170,16 +172,37 @@ def put_back(aws: Aws, deployment: Deployment, order: Order) -> CorralError | No
 @told
 def endpoint(deployment: Deployment) -> Endpoint:
     """Where the first machine's server answers from here."""
-    return endpoints(deployment)[0]
+    return next(iter(answering(deployment, opens=True).values()))
 
 
 @told
-def endpoints(deployment: Deployment) -> tuple[Endpoint, ...]:
-    """Where each server answers from here: one of each replica, else the first machine's."""
+def answering(deployment: Deployment, opens: bool) -> dict[str, Endpoint]:
+    """Where each server answers from here, by the id of its machine; as it was last, where no way is opened.
+
+    What cannot be reached now is told, and hides no other. Raises HostError where none can, CloudError where none runs.
+    """
+    order = documents.order_of(deployment)
+    if not opens:
+        return tunnels.noted(deployment, order)
+    aws = documents.aws_for(deployment.name)
+    return tunnels.answering(deployment, order, servers(order, boxes.running(aws, deployment, order)))
+
+
+def replicas(deployment: Deployment) -> dict[str, Deployment]:
+    """All as one: which machines there are only AWS knows."""
+    return {deployment.name: deployment}
+
+
+@told
+def share_key(deployment: Deployment) -> None:
+    """Have every replica that runs take the one key."""
     aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
-    machines = boxes.running(aws, deployment, order)
-    servers = machines if order.replicas > 1 else machines[:1]
-    return tuple(tunnels.endpoint(deployment, order, machine) for machine in servers)
+    common_key.share(deployment, servers(order, boxes.running(aws, deployment, order)))
+
+
+def servers(order: Order, machines: tuple[Rented, ...]) -> tuple[Rented, ...]:
+    """The machines that answer: every replica, or the first of those that one server is over."""
+    return machines if order.replicas > 1 else machines[:1]
 
 
 @told
@@ -291,7 +314,7 @@ def stop(deployment: Deployment) -> None:
 def wait_until_idle(deployment: Deployment) -> None:
     """Wait until its server has no request, for as long as its drain may take; a server that cannot be asked ends."""
     try:
-        each = endpoints(deployment)
+        each = answering(deployment, opens=True).values()
     except CorralError as error:
         progress(f"stop: not waiting for requests: {error.message}")
         return

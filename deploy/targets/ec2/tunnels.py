@@ -17,6 +17,8 @@ from infra.errors import HostError
 from infra.ports import free_port
 from infra.record import removed, write_text_atomically
 from infra.rented import Rented
+from infra.say import progress
+from serving.vllm import server
 from serving.vllm.endpoint import Endpoint
 
 # A busy machine takes its time to start the AWS CLI and its plugin.
@@ -28,8 +30,37 @@ def endpoint(deployment: Deployment, order: Order, machine: Rented) -> Endpoint:
     return Endpoint(
         base_url=base_url(deployment, order, machine),
         served_model_name=deployment.plan.serve.served_model_name,
-        api_key_file=shared_key_file(deployment) if order.replicas > 1 else key_file(deployment, machine),
+        api_key_file=key_file(deployment, order, machine),
     )
+
+
+def answering(deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> dict[str, Endpoint]:
+    """Where each of these answers, by its id; what cannot be reached is told and hides no other. Raises HostError where
+    none can.
+    """
+    found: dict[str, Endpoint] = {}
+    for machine in machines:
+        try:
+            found[machine.instance_id] = endpoint(deployment, order, machine)
+        except HostError as error:
+            if not found and machine == machines[-1]:
+                raise
+            progress(error.message)
+    return found
+
+
+def noted(deployment: Deployment, order: Order) -> dict[str, Endpoint]:
+    """Where each answered last, as far as that was by a tunnel; asks nobody and opens nothing."""
+    found: dict[str, Endpoint] = {}
+    for path in sorted(folder(deployment.name).glob("tunnel*.json")):
+        tunnel = session.Tunnel.read(path)
+        own = key_path(deployment, order, tunnel.instance_id)
+        found[tunnel.instance_id] = Endpoint(
+            base_url=f"http://127.0.0.1:{tunnel.local_port}",
+            served_model_name=deployment.plan.serve.served_model_name,
+            api_key_file=own if own.exists() else None,
+        )
+    return found
 
 
 def base_url(deployment: Deployment, order: Order, machine: Rented) -> str:
@@ -59,18 +90,19 @@ def close(name: str, but: Sequence[str] = ()) -> None:
                 removed([path.with_suffix(".log")])
 
 
-def key_file(deployment: Deployment, machine: Rented) -> Path:
-    """The file with the key the box made for itself, fetched once."""
-    path = folder(deployment.name) / f"api-key-{machine.instance_id}"
-    if not path.exists():
-        write_text_atomically(path, f"{key_of(deployment, machine)}\n")
-    return path
+def key_path(deployment: Deployment, order: Order, instance_id: str) -> Path:
+    """Where the key of a box's server lies here: that of all replicas, or the one's own."""
+    place = folder(deployment.name)
+    return server.key_file(place) if order.replicas > 1 else place / f"api-key-{instance_id}"
 
 
-def shared_key_file(deployment: Deployment) -> Path:
-    """The file with the key of all replicas. Raises HostError before they have one."""
-    path = folder(deployment.name) / "api-key"
+def key_file(deployment: Deployment, order: Order, machine: Rented) -> Path:
+    """That file; the key that the box made for itself is fetched once. Raises HostError before replicas have one."""
+    path = key_path(deployment, order, machine.instance_id)
     if not path.exists():
+        if order.replicas == 1:
+            write_text_atomically(path, f"{key_of(deployment, machine)}\n")
+            return path
         raise HostError(
             f"The replicas of {deployment.name} have no key in common here.",
             f"They get it as they are served: corral serve {deployment.name}",

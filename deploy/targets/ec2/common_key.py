@@ -10,6 +10,7 @@ from infra.errors import HostError
 from infra.record import write_text_atomically
 from infra.rented import Rented
 from infra.say import progress
+from serving.vllm import server
 
 
 def share(deployment: Deployment, machines: tuple[Rented, ...]) -> None:
@@ -17,7 +18,7 @@ def share(deployment: Deployment, machines: tuple[Rented, ...]) -> None:
 
     A server that runs with another is restarted; nobody has had that key. Raises HostError for a box that takes none.
     """
-    path = folder(deployment.name) / "api-key"
+    path = server.key_file(folder(deployment.name))
     own = {machine: tunnels.key_of(deployment, machine) for machine in machines}
     if not path.exists():
         write_text_atomically(path, f"{own[machines[0]]}\n")
@@ -36,25 +37,29 @@ def share(deployment: Deployment, machines: tuple[Rented, ...]) -> None:
 
 
 def pad(key: str, before: str) -> str:
-    """What turns one key into the other, in hexadecimal digits. Raises HostError where they are not alike.
+    """What turns one key of 32 random bytes into the other, both in hexadecimal digits. Raises HostError for others.
 
-    AWS keeps the words of a command in the account's trail, so no key goes there in the clear. The box's own is as
-    long, random and used for nothing else: a one-time pad, and what the two differ by tells nothing of either.
+    AWS keeps the words of a command in the account's trail, so no key goes there in the clear. What the box made for
+    itself is as long, random and used for nothing else: a one-time pad, so what the two differ by tells nothing.
     """
-    one, other = key.encode(), before.encode()
-    if len(one) != len(other):
-        raise HostError("The keys of the replicas are not of one kind.", "Take it away, and rent it anew.")
-    return bytes(a ^ b for a, b in zip(one, other, strict=True)).hex()
+    try:
+        one, other = bytes.fromhex(key), bytes.fromhex(before)
+        return bytes(a ^ b for a, b in zip(one, other, strict=True)).hex()
+    except ValueError:
+        raise HostError(
+            "The key kept here, or a replica's own, is none that a rented box makes.",
+            "Where somebody has put another there, remove api-key from the deployment's folder.",
+        ) from None
 
 
 # As root there: the key in that file, turned into the other. The file is replaced as a whole, for root alone.
 TAKE = """\
 import os, sys
 path, pad = sys.argv[1], bytes.fromhex(sys.argv[2])
-name, key = open(path, "rb").read().strip().split(b"=", 1)
-key = bytes(a ^ b for a, b in zip(key, pad, strict=True))
-with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-    file.write(name + b"=" + key + b"\\n")
+name, key = open(path).read().strip().split("=", 1)
+key = bytes(a ^ b for a, b in zip(bytes.fromhex(key), pad, strict=True)).hex()
+with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    file.write(f"{name}={key}\\n")
 os.replace(path + ".new", path)
 """
 
