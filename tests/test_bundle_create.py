@@ -233,9 +233,11 @@ def test_who_packs_for_gpus_is_not_told_to_install_the_build_without(
     error, hint = capsys.readouterr().err.splitlines()[-2:]
     assert (said in error, hint) == (
         True,
-        "hint: Make one, no GPU is needed for it: python3 -m venv vllm-env && vllm-env/bin/pip install vllm, "
-        "and name it: --engine vllm-env",
+        "hint: Make one, no GPU is needed for it: python3 -m venv vllm-env && vllm-env/bin/pip install "
+        "vllm==0.33.0, and name it: --engine vllm-env",
     )
+    assert run(["bundle", "create", plan, "-o", str(tmp_path / "bundle"), "--engine", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == hint
 
 
 def test_what_only_the_other_side_would_notice_is_a_warning(tmp_path: Path) -> None:

@@ -96,20 +96,23 @@ def is_to_come(plan: Plan, named: Path | None) -> bool:
     return named is None and hub_weights.is_fetched(plan) and not Path(plan.serve.model).is_dir()
 
 
-MAKE = "Make one, no GPU is needed for it: python3 -m venv vllm-env && vllm-env/bin/pip install vllm"
+def way_to_one(plan: Plan) -> str:
+    """How to get an engine for a plan."""
+    if not plan.machine.gpu_count:
+        return "Install the CPU build: corral engine install"
+    install = f"python3 -m venv vllm-env && vllm-env/bin/pip install vllm=={plan.vllm_version}"
+    return f"Make one, no GPU is needed for it: {install}, and name it: --engine vllm-env"
 
 
 def engine_for(plan: Plan, environment: Path | None) -> Engine:
     """The engine named, or the one corral starts here. Raises UsageError for one that cannot serve the plan."""
-    chosen = named_engine(environment) if environment else found_engine(plan)
+    chosen = named_engine(environment, plan) if environment else found_engine(plan)
     if chosen.is_cpu == bool(plan.machine.gpu_count):
         kind, machine = ("CPU", "GPUs") if chosen.is_cpu else ("CUDA", "no GPU")
         raise UsageError(
             f"vLLM {chosen.version} at {chosen.vllm} is a {kind} build, and the plan's machine "
             f"({plan.machine.name}) has {machine}.",
-            f"{MAKE}, and name it: --engine vllm-env"
-            if plan.machine.gpu_count
-            else "Install the CPU build: corral engine install",
+            way_to_one(plan),
         )
     return chosen
 
@@ -120,15 +123,15 @@ def found_engine(plan: Plan) -> Engine:
         return engine.find(home(), os.environ)
     except engine.NoEngine as error:
         if plan.machine.gpu_count:
-            error.hint = f"{MAKE}, and name it: --engine vllm-env"
+            error.hint = way_to_one(plan)
         raise
 
 
-def named_engine(environment: Path) -> Engine:
+def named_engine(environment: Path, plan: Plan) -> Engine:
     """The engine of an environment. Raises UsageError for a folder that is none, ServerError for another's."""
     vllm = environment.resolve() / "bin" / "vllm"
     if not os.access(vllm, os.X_OK):
-        raise UsageError(f"{environment} is no environment with vLLM: it has no bin/vllm.", MAKE)
+        raise UsageError(f"{environment} is no environment with vLLM: it has no bin/vllm.", way_to_one(plan))
     engine.require_ours(vllm, home())
     return Engine(vllm=vllm, version=engine.version_of(vllm), origin="CORRAL_VLLM")
 
