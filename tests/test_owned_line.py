@@ -199,6 +199,7 @@ def test_another_machine_learns_of_a_deployment_from_its_host(
         "  driver  580.95.05",
         "  memory  500.0 of 503.9 GiB available",
         "  disk    862.9 GiB free for /opt/corral",
+        "  python  3.11",
         "  tools   gcc, nft, nvidia-smi, python3-dev, python3-venv, tar",
         "  root    by sudo",
         f"  scout: inactive, {who()}'s, since {since}",

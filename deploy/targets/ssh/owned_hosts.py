@@ -157,6 +157,7 @@ def _paragraph(state: HostState) -> str:
         "driver": facts.gpu.driver_version or "none",
         "memory": f"{facts.memory_available_mib / 1024:.1f} of {facts.memory_total_mib / 1024:.1f} GiB available",
         "disk": f"{facts.disk_free_at('/opt/corral') / 1024:.1f} GiB free for /opt/corral",
+        "python": facts.python or "none",
         "tools": ", ".join(sorted(facts.tools)) or "none",
         "root": {"root": "yes", "sudo": "by sudo", "none": "no"}[facts.privilege],
     }
