@@ -9,7 +9,7 @@ from typing import NamedTuple, get_args
 import pytest
 
 from infra.host_files import bare_script
-from infra.onhost import judge
+from infra.onhost import codes, judge
 from infra.onhost.judge import Answer, Ends, Look, Memory, Policy, Verdict
 
 TABLE = Path(__file__).parent / "data" / "verdicts.txt"
@@ -233,3 +233,27 @@ def test_a_host_runs_the_same_file_without_what_is_only_said_to_people() -> None
     plain: dict[str, object] = {"__name__": "judge"}
     exec(compile(bare_script(Path(judge.__file__).read_text()), "judge", "exec"), plain)
     assert {name for name in vars(judge) if name.isidentifier() and not name.startswith("__")} <= set(plain)
+
+
+def test_every_kind_is_a_state_and_has_words() -> None:
+    states: dict[str, list[str]] = {}
+    for kind, state in judge.STATES.items():
+        states.setdefault(state, []).append(kind)
+    assert states == {
+        "serving": ["well"],
+        "degraded": ["lame", "busy", "denied", "blind", "failing"],
+        "starting": ["loading"],
+        "hung": ["late", "deaf", "frozen", "hung"],
+        "dead": ["dead"],
+    }
+    kinds = get_args(judge.Kind)
+    assert (*judge.STATES,) == (*judge.WORDS,) == kinds
+    assert [kind for kind in kinds if not judge.WORDS[kind]] == []
+    assert (*judge.ALIVE, *codes.ILL) == kinds
+    assert len({*judge.WORDS.values()}) == len(kinds)
+
+
+def test_a_code_says_its_words_and_any_other_none() -> None:
+    assert [codes.code_of(kind) for kind in codes.ILL] == list(range(11, 18))
+    assert [codes.words_of(code) for code in range(11, 18)] == [judge.WORDS[kind] for kind in codes.ILL]
+    assert [codes.words_of(code) for code in (0, codes.READY, 18)] == [""] * 3

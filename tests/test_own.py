@@ -176,6 +176,46 @@ def test_what_will_not_do_is_found_before_the_launch(
         assert not any(call.changes for call in aws.calls)
 
 
+def test_each_of_those_has_a_remedy(aws: FakeAws, tmp_path: Path) -> None:
+    def fixes(**order: Any) -> list[str]:
+        at, asked = door(aws, aws.clock, tmp_path), an_order(**order)
+        findings = own_resources.of_account(at, asked, ACCOUNT)
+        return [one.fix for one in [*findings, *own_resources.of_region(at, asked, "us-east-1", {"vpc-1"})]]
+
+    read = {"read_s3": ("s3://weights/",)}
+    assert fixes(permissions_boundary=BOUNDARY, **read) == ["It needs: corral iam-policy --for boundary"]
+    assert fixes(instance_profile="llm-box", **read) == ["It needs: corral iam-policy --for box"]
+    assert fixes(scheduler_role="arn:aws:iam::210987654321:role/llm-end") == ["Name one of this account."]
+    assert fixes(scheduler_role=f"{END}s") == [
+        "See yours: aws iam list-instance-profiles, list-roles, list-policies --scope Local"
+    ]
+    assert fixes(security_group_ids=("sg-0000000000000dead",)) == [
+        "Name those of this region and account: aws ec2 describe-security-groups --region us-east-1"
+    ]
+    assert fixes(security_group_ids=(GROUP,), nodes=2) == [
+        "EFA needs a rule in and one out, all traffic, for the group itself."
+    ]
+    assert fixes(kms_key_id="alias/none") == ["See yours: aws kms list-aliases --region us-east-1"]
+    no_role(aws)
+    assert fixes(instance_profile=f"arn:aws:iam::{ACCOUNT}:instance-profile/team/llm-box") == [
+        "Add one: aws iam add-role-to-instance-profile --instance-profile-name llm-box --role-name llm-box"
+    ]
+    elsewhere(aws)
+    assert fixes(security_group_ids=(GROUP,)) == ["Name subnets of that VPC: --subnet-id"]
+    key(KeySpec="RSA_2048")(aws)
+    assert fixes(kms_key_id=KEY) == ["Name another."]
+    key(KeyState="Disabled")(aws)
+    assert fixes(kms_key_id="alias/llm") == [
+        "Enable it: aws kms enable-key --region us-east-1 --key-id alias/llm"
+    ]
+    deny("iam:GetRole")(aws)
+    deny("kms:DescribeKey")(aws)
+    assert fixes(scheduler_role=END, kms_key_id=KEY) == [
+        "The launch will tell.",
+        "The launch will tell: EC2 ends a machine whose key it may not use (kms:CreateGrant, kms:Decrypt).",
+    ]
+
+
 @pytest.mark.parametrize(
     ("sides", "well"),
     [

@@ -9,12 +9,15 @@ from pathlib import Path
 
 FOLDER = Path(sys.argv[3])
 TOKEN = "AQAEAtoken=="
+LONGEST_S = 21_600
+"""A token lives six hours at most (EC2's user guide, IMDSv2)."""
 
 
 class Metadata(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
-        lives = self.headers["X-aws-ec2-metadata-token-ttl-seconds"]
-        self.reply(200 if self.path == "/latest/api/token" and lives else 400, TOKEN)
+        lives_s = self.headers["X-aws-ec2-metadata-token-ttl-seconds"] or ""
+        is_time = lives_s.isdecimal() and 1 <= int(lives_s) <= LONGEST_S
+        self.reply(200 if self.path == "/latest/api/token" and is_time else 400, TOKEN)
 
     def do_GET(self) -> None:
         notice = FOLDER / "notice"
