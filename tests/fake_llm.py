@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+MAX_MODEL_LEN = 8192
+
 
 @dataclass
 class Config:
@@ -168,6 +170,10 @@ class Server(asyncio.Protocol):
             if body["model"] not in ("fake", "adapter"):
                 self.answer(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
                 return
+            if count_tokens(body) + body.get("max_tokens", 0) > MAX_MODEL_LEN:  # as vLLM has it
+                said = f"This model's maximum context length is {MAX_MODEL_LEN} tokens."
+                self.answer(400, {"error": {"message": said}})
+                return
             task = asyncio.get_running_loop().create_task(self.stream(path, body))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
@@ -179,7 +185,7 @@ class Server(asyncio.Protocol):
         owner = "vllm" if self.config.vllm else "someone"
         match self.config.models:
             case "list":
-                entry = {"id": "fake", "owned_by": owner, "max_model_len": 8192}
+                entry = {"id": "fake", "owned_by": owner, "max_model_len": MAX_MODEL_LEN}
                 self.answer(200, {"object": "list", "data": [entry]})
             case "html":
                 self.raw(200, "text/html", b"<html>hello</html>")

@@ -25,7 +25,7 @@ from serving.probe.spec import Load, Target, Workload
 from serving.probe.tls import Tls, TlsFault
 from serving.vllm.http_door import Way
 from serving.vllm.proxy import Proxy, proxy_of
-from serving.vllm.unix_url import over_tcp, socket_path, spelt_out
+from serving.vllm.unix_url import over_tcp, shown, socket_path, spelt_out
 
 Fake = Callable[..., str]
 POSTED = "POST http://model.corp:8000/v1/completions"
@@ -148,6 +148,18 @@ def test_the_urls_of_a_unix_socket() -> None:
             split_url(wrong)
 
 
+def test_a_socket_is_said_as_it_is_typed() -> None:
+    for typed, said in (
+        ("unix:/run/v llm.sock", "unix:/run/v llm.sock"),
+        ("http+unix://%2Fa.sock", "unix:/a.sock"),
+        ("unix:/a.sock:/base", "unix:/a.sock:/base"),
+    ):
+        assert (shown(split_url(typed).base_url), Target(base_url=split_url(said).base_url).url) == (said, said)
+    assert shown("http+unix://%2Fa.sock/v1/models?x=1") == "unix:/a.sock:/v1/models?x=1"
+    for other in ("http://h/x", "http+unix://%2Fa%3Ab.sock/x", "http+unix://%2Fa%0A.sock"):
+        assert shown(other) == other
+
+
 @pytest.fixture
 def behind(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """A Unix socket whose bytes go to and fro a server; its URL."""
@@ -196,13 +208,14 @@ def test_a_server_on_a_unix_socket_is_probed(
     report = probed(base_url, tmp_path)
     assert (report.succeeded, report.errors, report.output_tokens) == (4, {}, 20)
     assert (report.client.stamps, report.exact_input_fraction) == ("user", 1.0)
+    assert report.url == f"unix:{tmp_path}/s.sock"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_unix_socket_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(EndpointError) as refused:
         probed(split_url(f"unix:{tmp_path}/none.sock").base_url, tmp_path)
-    assert "cannot be reached" in refused.value.message
+    assert refused.value.message.startswith(f"unix:{tmp_path}/none.sock cannot be reached: ")
     del refused
     gc.collect()  # httpcore2 forgets the socket that it could not connect
 

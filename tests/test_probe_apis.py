@@ -104,7 +104,7 @@ def test_what_an_event_says(api: ApiName, event: dict[str, Any], delta: tuple[ob
     ("api", "event", "said"),
     [
         ("completions", {"error": {"message": "boom"}}, "boom"),
-        ("completions", {"message": "overloaded"}, "overloaded"),
+        ("completions", {"message": "overloaded", "code": 503}, "overloaded"),
         ("completions", {"choices": [], "error": "boom"}, "boom"),
         ("completions", {"choices": [{"finish_reason": "error"}], "error": {"message": "dead"}}, "dead"),
         (
@@ -310,6 +310,10 @@ def test_a_fifth_api_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"type": "error", "code": "dead"}, StreamFailure),
         ({"detail": "dead"}, StreamFailure),
         ({"choices": [], "message": "dead"}, OddEvent),
+        ({"message": "dead"}, OddEvent),
+        ({"msg": "dead", "code": 0}, OddEvent),
+        ({"msg": "dead", "code": 1}, StreamFailure),
+        ({"message": "dead", "errors": ["dead"]}, StreamFailure),
         ({"choices": []}, None),
         ({"status": "dead"}, OddEvent),
         ({"type": "ping"}, None),

@@ -373,6 +373,38 @@ def test_an_answer_that_said_its_last_is_not_waited_for(world: World) -> None:
     assert (world.ended[1].failure, len(world.later), world.connection.is_open) == (None, 1, True)
 
 
+def test_where_no_response_ends_after_its_last_word_none_is_waited_for(world: World) -> None:
+    """Its place in a closed loop is free at once; the first three tell."""
+    for index in range(3):
+        world.ask(index)
+        world.connected()
+        world.hear(HEAD + chunked(TOKEN, USAGE, DONE))
+        world.later[index].ring()
+    world.ask(3)
+    world.connected()
+    world.hear(HEAD + chunked(TOKEN, USAGE, DONE))
+    assert (len(world.ended), len(world.later), world.connection.is_open) == (4, 3, False)
+    world.ask(4)
+    world.connected()
+    world.hear(HEAD + chunked(TOKEN, DONE))  # its usage may still come
+    assert (len(world.ended), len(world.later)) == (4, 4)
+    world.hear(chunked(USAGE))
+    assert [(each.failure, each.counts[1]) for each in world.ended] == [(None, 1)] * 5
+
+
+def test_responses_that_go_on_among_those_that_end_are_no_habit(world: World) -> None:
+    world.ask()
+    world.connected()
+    world.hear(WHOLE)
+    for index in range(4):
+        world.ask(index)
+        if index:
+            world.connected()
+        world.hear(HEAD + chunked(TOKEN, USAGE, DONE))
+        world.later[index].ring()
+    assert (len(world.ended), len(world.later)) == (5, 4)
+
+
 def test_one_whose_end_follows_its_last_word_keeps_the_connection(world: World) -> None:
     world.open()
     world.ask()

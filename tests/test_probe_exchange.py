@@ -186,6 +186,9 @@ def test_what_a_whole_response_is(
             "slow (Retry-After: 7)",
         ),
         (response(500, body=b"x", encoding="gzip"), "a body in gzip"),
+        (response(500, body=b'data: {"error": {"message": "no slot"}}\n\ndata: [DONE]\n\n'), "no slot"),
+        (response(503, body=b"event: error\r\ndata:no slot\r\n\r\n"), "no slot"),
+        (response(500, body=b"metadata: x"), "metadata: x"),
     ],
 )
 def test_what_an_error_says(came: Response, text: str) -> None:

@@ -320,6 +320,10 @@ def several(name: str) -> tuple[str, str]:
     )
 
 
+NO_STREAM = (
+    "--extra-body turns streaming off, and nothing tells then when a token came.",
+    "Leave stream out of it.",
+)
 BODY = """Say, e.g., --extra-body '{"top_p": 0.9}'"""
 SIZE = "Say WIDTHxHEIGHT: --image-size 512x512"
 
@@ -349,6 +353,8 @@ SIZE = "Say WIDTHxHEIGHT: --image-size 512x512"
         ({"extra_body": "{"}, ("--extra-body is no JSON object: '{'.", BODY)),
         ({"extra_body": '{"n": 2}'}, several("n")),
         ({"extra_body": '{"best_of": "2"}'}, several("best_of")),
+        ({"extra_body": '{"stream": false}'}, NO_STREAM),
+        ({"extra_body": '{"stream": null}'}, NO_STREAM),
         ({"image_size": "5"}, ("--image-size '5' is no size.", SIZE)),
         ({"image_size": "5x5x5"}, ("--image-size '5x5x5' is no size.", SIZE)),
         ({"image_size": "0x5"}, ("--image-size 0 is not between 1 and 16,384.", "For example: --image-size 1")),

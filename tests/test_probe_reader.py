@@ -238,6 +238,25 @@ def test_the_end_of_a_connection_is_no_read(server: socket.socket, reader: str) 
     assert (desk.tally.reads, desk.tally.unstamped, len(desk.tally.lags_us)) == (4, 0, 4)
 
 
+def test_text_behind_the_end_is_none(server: socket.socket) -> None:
+    plain = chunk(b'{"choices": [{"text": "a", "finish_reason": null}]}')
+    c, python = by_both("completions", [HEAD, plain, plain, chunk(b"[DONE]"), plain, plain, END], server)
+    assert c == python
+    assert (c["chunks"], c["events"], c["failure"]) == (2, 2, None)
+
+
+@pytest.mark.parametrize("choices", ["0101", "0011", "1100", "0001"])
+def test_answers_that_take_turns_are_told_alike(server: socket.socket, choices: str) -> None:
+    """Those of a choice that comes back after another one."""
+    texts = [
+        chunk(b'{"choices": [{"index": %b, "text": "a", "finish_reason": null}]}' % each.encode())
+        for each in choices
+    ]
+    c, python = by_both("completions", [HEAD, *texts, chunk(b"[DONE]"), END], server)
+    assert c == python
+    assert (c["failure"] is not None) == ("10" in choices)
+
+
 @pytest.mark.parametrize("size", [b"33", b"0x35", b"+35", b"g", b"fffffff", b""])
 def test_a_chunk_of_another_size_is_no_event(server: socket.socket, size: bytes) -> None:
     plain = chunk(b'{"choices": [{"text": "a", "finish_reason": null}]}')

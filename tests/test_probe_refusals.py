@@ -251,6 +251,29 @@ def test_a_report_of_a_cut_file_says_so(
     assert (measured / "probe.json").read_bytes() == kept
 
 
+def test_a_report_ends_as_its_run_did(
+    measured: Path, error: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where too many failed, or it must not be used; whatever else is asked for is written before."""
+    path = measured / "results.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    failed = json.dumps({"index": 9, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "error": "http_500"}).encode()
+    path.write_bytes(b"".join([*lines[:-1], failed + b"\n", lines[-1]]))
+    form = measured / "form.csv"
+    assert corral(["probe", "report", str(measured), "--csv", str(form)]) == 8
+    assert error() == [
+        "error: 1 of 5 requests failed, more than 0.01 of them (--max-failed).",
+        "hint: The report says how they failed.",
+    ]
+    assert form.is_file()
+    assert corral(["probe", "report", str(measured), "--max-failed", "0.2"]) == 0
+    path.write_bytes(b"".join(lines))
+    assert corral(["probe", "report", str(measured)]) == 0
+    monkeypatch.setattr("serving.probe.validity.BUSY_FRACTION", -1.0)
+    assert corral(["probe", "report", str(measured)]) == 9
+    assert error()[0].startswith("error: This result must not be used: the probe itself was the bottleneck: ")
+
+
 NO_LINES = (
     '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": "x", "gaps_us": [1]}',
     '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": "abc"}',

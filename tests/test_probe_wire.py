@@ -59,6 +59,18 @@ def test_byte_by_byte(name: str) -> None:
     assert payloads == PAYLOADS
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_an_event_is_told_with_the_byte_that_ends_it(newline: str) -> None:
+    """A CR ends a line by itself, though an LF may follow: whoever waits for that dates each event by the next."""
+    for event, payload in zip(EVENTS, PAYLOADS, strict=True):
+        response = Response()
+        response.feed(head(version="1.0"))
+        whole = f"data: {event}{newline}{newline}".encode()
+        last = len(whole) - (newline == "\r\n")  # the blank line's CR
+        assert [response.feed(bytes([byte])) for byte in whole[:last]] == [[]] * (last - 1) + [[payload]]
+        assert (response.feed(whole[last:]), response.is_cut, response.end()) == ([], False, [])
+
+
 def test_the_short_way_and_the_long_way_agree() -> None:
     """One read with one chunk with one event takes the short way; cut in two it takes the long one."""
     frame = b"14\r\ndata: " + b'{"a": "bcde"}' + b"\n\n\r\n"
@@ -128,6 +140,12 @@ def test_a_body_that_is_no_stream_is_read_no_further_than_it_is_kept() -> None:
 
 
 def test_a_stream_that_is_compressed_is_none() -> None:
+    response = Response()
+    response.feed(
+        head("Transfer-Encoding: GZip", "Transfer-Encoding: chunked") + b"2\r\n\x1f\x8b\r\n0\r\n\r\n"
+    )
+    assert (response.is_stream, response.encoding, response.body) == (False, "gzip", b"\x1f\x8b")
+    assert (response.complete, response.keep_alive) == (True, True)
     response = Response()
     response.feed(head("Content-Encoding: GZip", "Content-Length: 2") + b"\x1f\x8b")
     assert (response.is_stream, response.encoding, response.body) == (False, "gzip", b"\x1f\x8b")
@@ -206,6 +224,34 @@ def test_what_is_a_stream_of_events(status: int, kind: str, encoding: str, is_st
         f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-encoding: {encoding}\r\n\r\n".encode()
     )
     assert response.is_stream == is_stream
+
+
+@pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "", "Application/Octet-Stream"])
+@pytest.mark.parametrize("first", ["", "\ufeff", ": hello\n\n", "event: x\n", "id: 1\n", "retry: 9\n"])
+def test_a_stream_of_events_by_another_name_is_known_by_its_first_bytes(kind: str, first: str) -> None:
+    """Nobody's client looks at what it is called."""
+    whole = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n\r\n{first}".encode() + BODY
+    for cut in range(len(whole)):
+        response = Response()
+        found = response.feed(whole[:cut]) + response.feed(whole[cut:]) + response.end()
+        assert (found, response.is_stream, response.body) == (PAYLOADS, True, b"")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        (200, "text/plain", b'{"error": "data: x"}\n'),
+        (200, "text/plain", b" data: x\n\n"),
+        (200, "application/json", b"data: x\n\n"),
+        (500, "text/plain", b"data: x\n\n"),
+    ],
+)
+def test_what_begins_otherwise_or_is_called_something_else_is_none(
+    status: int, kind: str, body: bytes
+) -> None:
+    response = Response()
+    response.feed(f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\n\r\n".encode() + body)
+    assert (response.is_stream, response.body) == (False, body)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from deploy.cli.flags import Command, FirstVerb, Json, deployed, deployed_or_pat
 from serving.probe.endpoint_options import EndpointOptions
 from serving.probe.probe_options import (
     FormOptions,
+    JudgementOptions,
     LoadOptions,
     RunWorkloadOptions,
     SloOptions,
@@ -18,6 +19,7 @@ from serving.probe.repeat_options import RepeatOptions
 from serving.probe.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
+    from infra.errors import CorralError
     from serving.probe.progress import Progress
     from serving.probe.repeats import Repeats
     from serving.probe.report import ProbeReport
@@ -103,9 +105,10 @@ def run(
 def report(
     results: Results,
     forms: FormOptions,
+    judgement: JudgementOptions,
     as_json: Json = False,
 ) -> int:
-    """Compute the report again from raw results; only the files asked for are written."""
+    """Compute the report again from raw results; only the files asked for are written. It ends as the run did."""
     from deploy.by_name import newest_results
     from infra.say import emit
     from serving.probe.from_results import report_from_results
@@ -113,7 +116,7 @@ def report(
 
     made, path = report_from_results(newest_results(results), forms.html, forms.csv, forms.vllm_bench)
     emit(made, report_text(made, path.parent), as_json)
-    return holding(made, path)
+    return holding(made, path, judgement.max_failed)
 
 
 class Groups(Command):
@@ -285,23 +288,23 @@ def swept(measured: "Sweep", folder: Path) -> int:
     return Told(fail(error, as_json=False)) if error else 0
 
 
-def holding(report: "ProbeReport", path: Path) -> int:
-    """The exit code of a report made again: whether the file holds anything to report."""
+def holding(report: "ProbeReport", path: Path, max_failed: float) -> int:
+    """The exit code of a report made again: that of the run, but for what the file has no part of."""
     from infra.argument import pasted
     from infra.errors import ProbeInvalid
     from infra.say import Told, fail
 
-    if report.succeeded:
-        return 0
-    why = f"{path} holds no request that succeeded, so there is nothing to measure."
-    return Told(fail(ProbeInvalid(why, f"Probe again: corral probe {pasted(report.url)}"), as_json=False))
+    error = against(report, max_failed)
+    if not report.succeeded:
+        why = f"{path} holds no request that succeeded, so there is nothing to measure."
+        error = ProbeInvalid(why, f"Probe again: corral probe {pasted(report.url)}")
+    return Told(fail(error, as_json=False)) if error else 0
 
 
 def judged(report: "ProbeReport", max_failed: float) -> int:
     """The exit code of a run whose report is already printed; what is wrong with it goes to stderr."""
-    from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
+    from infra.errors import CorralError, EndpointError, HostError, Interrupted
     from infra.say import Told, fail
-    from serving.probe.spoiled import where_to_look
 
     error: CorralError | None = None
     if report.interrupted and not report.results_lost:
@@ -312,13 +315,23 @@ def judged(report: "ProbeReport", max_failed: float) -> int:
         )
     elif report.succeeded == 0:
         error = EndpointError("No request succeeded.", "The report says how they failed.")
-    elif (failed := sum(report.errors.values())) > max_failed * (ended := report.sent - report.unfinished):
-        why = f"{failed} of {ended} requests failed, more than {max_failed:.3g} of them (--max-failed)."
-        error = EndpointError(why, "The report says how they failed.")
-    elif not report.valid:
-        why = report.invalid_because[0]
-        error = ProbeInvalid(f"This result must not be used: {why}.", where_to_look(report.spoiled_by))
+    else:
+        error = against(report, max_failed)
     return Told(fail(error, as_json=False)) if error else 0
+
+
+def against(report: "ProbeReport", max_failed: float) -> "CorralError | None":
+    """What speaks against a report in which requests have succeeded."""
+    from infra.errors import EndpointError, ProbeInvalid
+    from serving.probe.spoiled import where_to_look
+
+    if (failed := sum(report.errors.values())) > max_failed * (ended := report.sent - report.unfinished):
+        why = f"{failed} of {ended} requests failed, more than {max_failed:.3g} of them (--max-failed)."
+        return EndpointError(why, "The report says how they failed.")
+    if not report.valid:
+        why = report.invalid_because[0]
+        return ProbeInvalid(f"This result must not be used: {why}.", where_to_look(report.spoiled_by))
+    return None
 
 
 def all_judged(made: "Repeats", path: Path, max_failed: float) -> int:

@@ -7,11 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from serving.probe.stream_failures import FAILED_REASONS, StreamFailure, check_event, error_text
+from serving.probe.stream_failures import (
+    FAILED_REASONS,
+    SEVERAL_ANSWERS,
+    StreamFailure,
+    check_event,
+    error_text,
+)
 from serving.probe.token_counts import (
     TokenCounts,
     anthropic_counts,
-    nested_usage,
+    nested,
     openai_counts,
     responses_counts,
 )
@@ -34,18 +40,33 @@ class Thought(str):
     __slots__ = ()
 
 
+class Beside(str):
+    """Text of a choice that is not the first: of another answer, or of a later block of the only one (LiteLLM)."""
+
+    __slots__ = ()
+
+
 NOTHING: Delta = (None, None, None, False)
 CHAT_TEXTS = (
     "content",
     "reasoning",
     "reasoning_content",
+    "reasoning_text",
+    "reasoning_details",
     "thinking",
+    "thinking_blocks",
     "tool_calls",
     "function_call",
     "refusal",
 )
 """Where a delta may hold output."""
-THOUGHTS = frozenset(("reasoning", "reasoning_content", "thinking"))
+THOUGHTS = frozenset(name for name in CHAT_TEXTS if name.startswith(("reasoning", "thinking")))
+WORDS = ("text", "thinking", "name", "arguments", "function", "summary", "content")
+"""Where the parts of a content, and the calls of tools, hold their text."""
+PARTS_WITHIN = 4
+"""Parts lie no deeper in one another."""
+NO_REASON = (None, "", "null")
+"""Finish reasons of a choice that goes on."""
 
 
 def completions_event(event: dict[str, Any]) -> Delta:
@@ -53,12 +74,11 @@ def completions_event(event: dict[str, Any]) -> Delta:
     choices = event.get("choices")
     if not choices:
         return without_choices(event)
-    choice = choices[0]
-    reason = choice.get("finish_reason")
-    if reason in FAILED_REASONS or event.get("error"):
-        raise failure_of(event, choice)
-    usage = event.get("usage") or (reason and (choice.get("usage") or nested_usage(event)))
-    return choice.get("text") or "", reason, openai_counts(usage) if usage else None, False
+    choice = choices[0] if len(choices) == 1 else the_one_of(choices)
+    reason = reason_in(event, choice)
+    usage = event.get("usage") or (reason and (choice.get("usage") or nested(event, "usage")))
+    text = choice.get("text") or ("" if reason or "text" in choice else None)
+    return of_choice(choice, text), reason, openai_counts(usage) if usage else None, False
 
 
 def chat_event(event: dict[str, Any]) -> Delta:
@@ -66,24 +86,68 @@ def chat_event(event: dict[str, Any]) -> Delta:
     choices = event.get("choices")
     if not choices:
         return without_choices(event)
-    choice = choices[0]
+    choice = choices[0] if len(choices) == 1 else the_one_of(choices)
+    reason = reason_in(event, choice)
     delta = choice.get("delta") or {}
     text = delta.get("content")
     if not text or not isinstance(text, str):
-        text = chat_text(delta)
-    reason = choice.get("finish_reason")
-    if reason in FAILED_REASONS or event.get("error"):
-        raise failure_of(event, choice)
-    usage = event.get("usage") or (reason and (choice.get("usage") or nested_usage(event)))
-    return text, reason, openai_counts(usage) if usage else None, False
+        text = chat_text(delta, reason)
+    usage = event.get("usage") or (reason and (choice.get("usage") or nested(event, "usage")))
+    return of_choice(choice, text), reason, openai_counts(usage) if usage else None, False
 
 
-def chat_text(delta: dict[str, Any]) -> str | None:
-    """The text of a delta whose content is none, or one in parts. The opening one, with the role, holds no token."""
+def chat_text(delta: dict[str, Any], reason: object) -> str | None:
+    """The text of a delta whose content is none, or one in parts.
+
+    One without a field holds no token, unless it closes the answer: Azure's filters tell so what they think. Nor does
+    the opening one, with the role.
+    """
     name = next((name for name in CHAT_TEXTS if delta.get(name)), None)
     if name:
-        return Thought(delta[name]) if name in THOUGHTS else str(delta[name])
-    return None if "role" in delta else ""
+        text = words_in(delta[name]) or str(delta[name])
+        return Thought(text) if name in THOUGHTS else text
+    return None if delta.get("role") or not (delta or reason) else ""
+
+
+def words_in(value: object, within: int = PARTS_WITHIN) -> str:
+    """The text of a content in parts, or of calls of tools."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        value = [value[name] for name in WORDS if value.get(name)]
+    if isinstance(value, list) and within:
+        return "".join(words_in(each, within - 1) for each in value)
+    return ""
+
+
+def the_one_of(choices: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the parts of one answer in an event the first that has text, with the reason of any.
+
+    Raises StreamFailure where they are of several answers.
+    """
+    if len({each.get("index") for each in choices}) > 1:
+        raise StreamFailure(SEVERAL_ANSWERS)
+    deltas = ((each, each.get("delta") or {}) for each in choices)
+    spoken = (each for each, delta in deltas if each.get("text") or any(map(delta.get, CHAT_TEXTS)))
+    reasons = (each["finish_reason"] for each in choices if each.get("finish_reason"))
+    return {**next(spoken, choices[0]), "finish_reason": next(reasons, None)}
+
+
+def reason_in(event: dict[str, Any], choice: dict[str, Any]) -> Any:
+    """Why the choice ended; None where it goes on. Raises StreamFailure for a failed one."""
+    reason = choice.get("finish_reason")
+    if event.get("error") or reason in FAILED_REASONS:
+        raise failure_of(event, choice)
+    if reason in NO_REASON:
+        return None
+    if error := nested(event, "error"):  # Groq's, of an answer that it cut
+        raise StreamFailure(error_text(error))
+    return reason
+
+
+def of_choice(choice: dict[str, Any], text: str | None) -> str | None:
+    """The text, marked where its choice is not the first."""
+    return Beside(text) if choice.get("index") and type(text) is str else text
 
 
 def failure_of(event: dict[str, Any], choice: dict[str, Any]) -> StreamFailure:
@@ -99,10 +163,14 @@ def messages_event(event: dict[str, Any]) -> Delta:
             delta = event["delta"]
             text = delta.get("text") or delta.get("thinking") or delta.get("partial_json")
             return (text, None, None, False) if text else NOTHING
+        case "content_block_start":  # a gateway may put the first words there
+            text = (event.get("content_block") or {}).get("text")
+            return (text, None, None, False) if text else NOTHING
         case "message_start":
-            return None, None, anthropic_counts(event["message"].get("usage")), False
+            return None, None, anthropic_counts((event.get("message") or {}).get("usage")), False
         case "message_delta":
-            return None, event["delta"].get("stop_reason"), anthropic_counts(event.get("usage")), False
+            reason = (event.get("delta") or {}).get("stop_reason")
+            return None, reason, anthropic_counts(event.get("usage")), False
         case "message_stop":
             return None, None, None, True
         case "error" | None:
@@ -112,7 +180,10 @@ def messages_event(event: dict[str, Any]) -> Delta:
 
 def responses_event(event: dict[str, Any]) -> Delta:
     """Read an event of OpenAI's /v1/responses; reasoning and tool calls count as output. Raises StreamFailure."""
-    kind = event["type"]
+    kind = event.get("type")
+    if kind is None:
+        check_event(event)
+        return NOTHING
     if kind.endswith(".delta"):
         text = event["delta"]
         if not isinstance(text, str):
@@ -122,6 +193,10 @@ def responses_event(event: dict[str, Any]) -> Delta:
         case "response.completed" | "response.incomplete":
             answer = event["response"]
             usage = answer.get("usage")
+            if answer.get("status") in FAILED_REASONS:
+                raise StreamFailure(
+                    error_text(answer) if answer.get("error") else f"status {answer['status']}"
+                )
             return None, reason_of(answer), responses_counts(usage) if usage else None, True
         case "response.failed":
             raise StreamFailure(error_text(event["response"]))
@@ -138,7 +213,9 @@ def reason_of(answer: dict[str, Any]) -> str:
 
 def without_choices(event: dict[str, Any]) -> Delta:
     """An event without choices: the usage at the end, or an error in the middle. Raises StreamFailure or OddEvent."""
-    usage = event.get("usage") or nested_usage(event)
+    usage = event.get("usage") or nested(event, "usage")
+    if error := nested(event, "error"):
+        raise StreamFailure(error_text(error))
     if not usage or event.get("error"):
         check_event(event)
     return None, None, openai_counts(usage) if usage else None, False

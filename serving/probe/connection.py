@@ -268,15 +268,19 @@ class Connection:
         if response.error is not None and not was_over:
             answer.fail("stream_error", failure_words(response.error))
         if stream is not None:
-            stream.arm(answer.around if response.between and answer.texts is None else UNARMED)
+            counts = response.between and answer.texts is None and not answer.ended
+            stream.arm(answer.around if counts else UNARMED)
         if response.complete:
             answer.complete(response)
+            shared.tally.ended += 1
             shared.tally.reused += self._is_kept
             if not response.keep_alive or shared.tally.keeps_none:
                 self._close()
             self._end(answer, stamp_ns)
         elif answer.ended:
-            if not was_over:
+            if shared.tally.leaves_open and answer.counts[1] is not None:
+                self._said_all(stamp_ns)
+            elif not was_over:
                 self._last_words = shared.loop.call_later(LAST_WORDS_S, self._said_all, stamp_ns)
         elif answer.endless:
             asked = answer.shot.output_asked
@@ -286,6 +290,7 @@ class Connection:
         """The answer is over, and its response goes on: this connection cannot take another request."""
         answer = self.answer
         if answer is not None:
+            self._shared.tally.left_open += 1
             answer.complete(self._response)
             self._close()
             self._end(answer, over_ns)

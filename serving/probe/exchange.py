@@ -1,16 +1,18 @@
 """PURE: a request as it is sent, and its answer as it grows; the result is made from it when there is time."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from orjson import loads
 
 from infra import bounded_json
 from infra.printable import one_line
-from serving.probe.apis import Delta, Thought
+from serving.probe.apis import Beside, Delta, Thought
 from serving.probe.run_records import Refused, Result
-from serving.probe.stream_failures import OddEvent, StreamFailure, error_text
+from serving.probe.stream_failures import SEVERAL_ANSWERS, OddEvent, StreamFailure, error_text
 from serving.probe.tally import Tally
 from serving.probe.token_counts import TokenCounts
 from serving.probe.token_timeline import gaps, token_timeline
@@ -19,6 +21,9 @@ from serving.vllm.server_words import body_line
 
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
 ENDLESS_FACTOR, ENDLESS_SLACK = 4, 1024
+NO_EVENT = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+"""What reading an event raises that is not as it should be."""
+EVENT_DATA = re.compile(rb"^data: ?(.+)$", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -60,6 +65,8 @@ class Answer:
     counts: TokenCounts = (None, None, None, None)
     thought: bool = False
     """Its reasoning came as text."""
+    beside: bool = False
+    """Text of another choice than the first has come."""
     chars: int = 0
     finish_reason: str | None = None
     uncertain: int = 0
@@ -102,14 +109,18 @@ class Answer:
                     self.chars += len(text)
                     if type(text) is Thought:
                         self.thought = True
+                    elif type(text) is Beside:
+                        self.beside = True
+                    elif self.beside:  # blocks of one answer follow each other; answers take turns
+                        self.fail("stream_error", SEVERAL_ANSWERS)
                     if text.isascii() and not (finish_reason or counts or ended):
                         self.around = around(payload, text)
-                    if self.texts is not None:
+                    if self.texts is not None and type(text) is not Thought:  # nobody sends that back
                         self.texts.append(text)
                     stamps.append(stamp_ns)
                 elif text == "":
-                    closing += finish_reason is not None
-                    self.empty.append((len(stamps), finish_reason is not None))
+                    closing += bool(finish_reason)
+                    self.empty.append((len(stamps), bool(finish_reason)))
                     stamps.append(stamp_ns)
                 if finish_reason:
                     if not isinstance(finish_reason, str):
@@ -123,7 +134,7 @@ class Answer:
             except OddEvent as event:
                 self.odd = self.odd or str(event)
                 continue
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            except NO_EVENT:
                 self.take_odd(payload)
                 continue
             if ended:
@@ -154,17 +165,17 @@ class Answer:
         """Take what follows the end, of which every client but a meter has stopped to read: the usage, if it is one."""
         try:
             _, _, counts, _ = read_event(loads(payload))
-        except (StreamFailure, OddEvent, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        except (StreamFailure, OddEvent, *NO_EVENT):
             return
         if counts:
             self.take_counts(counts)
 
     def take_odd(self, payload: bytes) -> None:
-        """Take what is no event as it should be: an empty one is a sign of life, and [DONE] may be dressed up."""
+        """Take what is no event as it should be: an empty one, or null, is a sign of life; [DONE] may be dressed up."""
         bare = payload.strip().strip(b'"')
         if bare == b"[DONE]":
             self.ended = True
-        elif bare:
+        elif bare not in (b"", b"null"):
             self.fail("bad_json", f"an event that is not as it should be: {payload[:80]!r}")
 
     def burst(self, stamp_ns: int, now_ns: int, tally: Tally, is_cut: bool) -> None:
@@ -180,8 +191,11 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """What was said, where it was kept."""
-        return "".join(self.texts or ())
+        """What was said, where it was kept; of a server that says all of it again with each event, the last."""
+        texts = self.texts or []
+        steps = pairwise(texts)
+        is_all = len(texts) > 2 and all(len(one) < len(more) and more.startswith(one) for one, more in steps)
+        return texts[-1] if is_all else "".join(texts)
 
     def fail(self, error_class: str, message: str) -> None:
         """Fail it; the first reason stays."""
@@ -210,8 +224,8 @@ class Answer:
         zero_us = zero_ns // 1000
         sent_us = self.sent_ns // 1000 - zero_us
         unsent = 0 if self.thought else self.counts[3] or 0
-        stamps, chunk_tokens, output, hidden = token_timeline(
-            self.stamps_ns, self.empty, self.said, self.counts[1], unsent
+        stamps, chunk_tokens, output, hidden, unclear = token_timeline(
+            self.stamps_ns, self.empty, self.said, self.counts[1], unsent, self.shot.output_asked
         )
         if not stamps:
             self.fail("no_tokens", "the answer holds no token")
@@ -235,6 +249,7 @@ class Answer:
             output_tokens=output,
             hidden_tokens=hidden,
             disbelieved=output is None and self.counts[1] is not None,
+            unclear_counts=unclear,
             cached_tokens=self.counts[2],
             output_chars=self.chars,
             finish_reason=self.finish_reason and one_line(self.finish_reason, 40),
@@ -255,10 +270,12 @@ def around(payload: bytes, text: str) -> tuple[bytes, bytes]:
 
 def refused_by(response: Response) -> Refused:
     """What the body of an error answer says; where the server sends us, and when it wants to be asked again."""
+    event = EVENT_DATA.search(response.body) if not response.encoding else None
+    body = event[1] if event else response.body
     try:
-        words = error_text(bounded_json.load(response.body))
+        words = error_text(bounded_json.load(body))
     except ValueError:
-        words = body_line(response.body, response.encoding)
+        words = body_line(body, response.encoding)
     location = response.headers.get("location") if 300 <= response.status < 400 else None
     return Refused(words, response.headers.get("retry-after") or None, location)
 

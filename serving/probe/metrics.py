@@ -78,7 +78,7 @@ class Figures:
         output, total = float(self.output.sum()), float(self.output.sum() + self.input.sum())
         buffered, can_tell = samples.told
         return ProbeReport(
-            url=run.target.base_url,
+            url=run.target.url,
             model=run.model,
             machine=run.target.machine,
             precision=run.target.precision,

@@ -36,7 +36,14 @@ Evenness = Annotated[float, Field(ge=1e-3, le=1e6), WrapValidator(or_endless)]
 RequestTime = Annotated[float, Field(ge=0.05, le=86400.0)]
 
 
-class RepeatableOptions(Asked):
+class JudgementOptions(Asked):
+    """What a run, or its report, is judged by."""
+
+    max_failed: Annotated[float, Field(ge=0, le=1, examples=[0.01])] = 0.01
+    """The share of requests that may fail; above it a run ends with exit code 8, and a step is no answer."""
+
+
+class RepeatableOptions(JudgementOptions):
     """What a run has, and each step of a sweep."""
 
     heading: ClassVar[str] = "How it is measured"
@@ -47,8 +54,6 @@ class RepeatableOptions(Asked):
     """For one request."""
     processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
     """Processes that share the load."""
-    max_failed: Annotated[float, Field(ge=0, le=1, examples=[0.01])] = 0.01
-    """The share of requests that may fail; above it a run ends with exit code 8, and a step is no answer."""
     output: Path | None = None
     """Folder for the results."""
 
@@ -158,6 +163,11 @@ class WorkloadOptions(Asked):
     def of_json(cls, body: str) -> str:
         """A JSON object that asks for one answer a request. Raises UsageError."""
         asked = json_object("--extra-body", body)
+        if not asked.get("stream", True):
+            raise UsageError(
+                "--extra-body turns streaming off, and nothing tells then when a token came.",
+                "Leave stream out of it.",
+            )
         for name in ("n", "best_of"):
             if asked.get(name, 1) not in (1, None):
                 raise UsageError(

@@ -19,6 +19,7 @@ from serving.vllm.http_door import Answer, HttpDoor, NoAnswer
 from serving.vllm.prometheus import sums
 from serving.vllm.proxy import proxy_of
 from serving.vllm.server_words import body_line, wait_s, wait_text
+from serving.vllm.unix_url import shown
 
 LONGEST_ANSWER_S = 15.0
 SHAKE_HANDS_S = 2.0
@@ -75,11 +76,11 @@ class Server:
             response = self._first(path)
             if not patience.allows(response.status_code, response.headers.get("retry-after")):
                 break
-        named, where = self.target.model is not None, f"{self.target.base_url}{path}"
+        named, where = self.target.model is not None, shown(f"{self.target.base_url}{path}")
         if response.status_code in (401, 403):
             if named:
                 return []
-            raise refused(self.target.base_url, response.status_code)
+            raise refused(self.target.url, response.status_code)
         if response.status_code == PROXY_WANTS_LOGIN:
             raise login_wanted(where)
         if response.status_code == 429:
@@ -198,10 +199,10 @@ def is_name(value: object) -> bool:
 
 def untold(url: str, timeout_s: float, error: NoAnswer) -> EndpointError:
     """What to say where the first question has no answer."""
-    reason = one_line(str(error)).rstrip(".")
+    reason, where = one_line(str(error)).rstrip("."), shown(url)
     if error.why in ("time", "connect time"):
         return EndpointError(
-            f"{url} does not answer within {timeout_s:g} seconds.", "Is the server still loading its model?"
+            f"{where} does not answer within {timeout_s:g} seconds.", "Is the server still loading its model?"
         )
     if error.why == "certificate":
         return EndpointError(
@@ -217,11 +218,11 @@ def untold(url: str, timeout_s: float, error: NoAnswer) -> EndpointError:
         )
     if error.why == "unreachable":
         return EndpointError(
-            f"{url} cannot be reached: {reason}.",
+            f"{where} cannot be reached: {reason}.",
             "Check the address, and that the server runs: corral status",
         )
     return EndpointError(
-        f"{url} does not speak HTTP as a model server does: {reason}.",
+        f"{where} does not speak HTTP as a model server does: {reason}.",
         "Check the port; is it another service's?",
     )
 

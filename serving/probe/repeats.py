@@ -134,7 +134,7 @@ def repeated(
             own = workload.model_copy(update={"seed": workload.seed ^ len(made) << OF_A_RUN})
             asked = load.model_copy(update={"seed": load.seed ^ len(made) << OF_A_RUN})
             target, folder = targets[turn.endpoint], folder_of(output, turn)
-            say(f"run {len(made) + 1} of {len(order)}: {target.base_url}, in {folder}")
+            say(f"run {len(made) + 1} of {len(order)}: {target.url}, in {folder}")
             made.append((turn, run(target, asked, own, folder, slo, watch)))
             if made[-1][1].interrupted or made[-1][1].results_lost:
                 raise KeyboardInterrupt
@@ -168,7 +168,7 @@ def record_of(
             endpoints.append(
                 Repeated(
                     endpoint=ascii_lowercase[at],
-                    url=target.base_url,
+                    url=target.url,
                     model=own[0][1].model,
                     runs=len(own),
                     figures=spread,

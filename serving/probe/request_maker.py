@@ -18,7 +18,7 @@ from serving.probe.run_records import ServerFacts
 from serving.probe.spec import Load, Share, Target, Workload
 from serving.probe.tokenizer_file import counter
 from serving.vllm.proxy import proxy_of
-from serving.vllm.unix_url import over_tcp
+from serving.vllm.unix_url import over_tcp, shown
 
 
 @dataclass
@@ -39,6 +39,8 @@ class RequestMaker:
     """The user's own, with their values."""
     length_field: str | None = None
     """What this server calls the answer's length, where it refuses the API's usual name."""
+    left_out: frozenset[int] = frozenset()
+    """The user's prompts that do not fit the model's context, by their place in the file."""
 
     @property
     def api(self) -> Api:
@@ -59,9 +61,9 @@ class RequestMaker:
 
     @property
     def url(self) -> str:
-        """Where its requests go."""
+        """Where its requests go, as a user writes it."""
         parts = urlsplit(self.target.base_url)
-        return f"{parts.scheme}://{parts.netloc}{self.path}"
+        return shown(f"{parts.scheme}://{parts.netloc}{self.path}")
 
     @property
     def path(self) -> str:
@@ -91,7 +93,8 @@ class RequestMaker:
         """One process's share of the workload's prompts, without end."""
         rng = random.Random(seed)
         if self.workload.prompts_file is not None:
-            lines = read(self.workload.prompts_file)
+            every = read(self.workload.prompts_file)
+            lines = [line for place, line in enumerate(every) if place not in self.left_out]
             return prompts(lines, composer, self.workload, rng, process, processes)
         return synthetic(self.workload, composer, rng)
 

@@ -17,6 +17,7 @@ from serving.probe.apis import APIS
 from serving.probe.attack import Attack, Hooks
 from serving.probe.dataset import WORDS, Composer, Lexicon, Prompt, learn, message
 from serving.probe.exchange import Shot
+from serving.probe.fitting import Fitting, fitted, fitting
 from serving.probe.headers import names
 from serving.probe.metrics import report
 from serving.probe.notes import length_note, notes_of
@@ -82,6 +83,10 @@ def run(
         writer = new_writer(output)
         try:
             maker, composer = prepare(server, workload, say)
+            if workload.prompts_file is not None:
+                fits = fit(server, maker, composer)
+                maker, load = replace(maker, left_out=fits.left_out), fitted(load, fits.left_out)
+                further = (*fits.note(lines, maker.facts.max_model_len), *further)
             sampler = Sampler(target, server.metrics_page)
             try:
                 maker = calibrated(warm_up(maker, load, say), load, say)
@@ -130,7 +135,7 @@ def prepare(server: Server, workload: Workload, say: Say) -> tuple[RequestMaker,
     """Learn of the server what its requests need."""
     facts, model, is_listed = meet(server, workload, say)
     target = server.target
-    say(f"{target.base_url} serves {model}" + (f" with vLLM {facts.version}" if facts.version else ""))
+    say(f"{target.url} serves {model}" + (f" with vLLM {facts.version}" if facts.version else ""))
 
     own = counter(workload.tokenizer) if workload.tokenizer is not None else None
     end_s = time.monotonic() + LEARN_LIMIT_S
@@ -157,13 +162,26 @@ def prepare(server: Server, workload: Workload, say: Say) -> tuple[RequestMaker,
     return maker, composer
 
 
+def fit(server: Server, maker: RequestMaker, composer: Composer) -> Fitting:
+    """What of the user's prompts the model's context has room for. Raises UsageError where it has for none."""
+    path = maker.workload.prompts_file
+    if path is None:
+        return Fitting()
+    end_s = time.monotonic() + LEARN_LIMIT_S
+
+    def ask(messages: list[dict[str, Any]]) -> int | None:
+        return server.count_tokens(maker.model, messages) if time.monotonic() < end_s else None
+
+    return fitting(read(path), maker.workload, maker.facts.max_model_len, composer, ask, path)
+
+
 def meet(server: Server, workload: Workload, say: Say = lambda text: None) -> tuple[ServerFacts, str, bool]:
     """Who answers there, under which model's name, and whether that is one it lists, where it lists any."""
     listed = server.models(say)
     model = server.target.model or (listed[0]["id"] if listed else None)
     if model is None:
         raise UsageError(
-            f"{server.target.base_url} lists no models.",
+            f"{server.target.url} lists no models.",
             "Say which one, as the server calls it: --model scout",
         )
     known = {each["id"]: each for each in listed}

@@ -87,6 +87,8 @@ class Result:
     """Of the output, the reasoning that the server counted and did not send."""
     disbelieved: bool = False
     """The server counted 0 output tokens of a text, so that nobody knows how many there were."""
+    unclear_counts: bool = False
+    """Nothing tells whether the counts that came with the chunks are totals, as they are taken, or each chunk's own."""
     cached_tokens: int | None = None
     output_chars: int = 0
     finish_reason: str | None = None

@@ -93,6 +93,8 @@ class Samples:
     without_usage: int = 0
     disbelieved: int = 0
     """Answers with text of which the server counted 0 tokens."""
+    unclear_counts: int = 0
+    """Answers whose counts, one with each chunk, may be the chunks' own."""
     split_tokens: int = 0
     """Answers of clearly more chunks than tokens."""
     can_tell: int = 0
@@ -239,6 +241,7 @@ def add_counts(samples: Samples, result: Result, gaps: NDArray[numpy.int64]) -> 
     output = chunks if result.output_tokens is None else result.output_tokens
     samples.without_usage += result.output_tokens is None and not result.disbelieved
     samples.disbelieved += result.disbelieved
+    samples.unclear_counts += result.unclear_counts
     shown = output - result.hidden_tokens
     if can_tell(result, shown):
         is_held_back = is_buffered(result, shown)

@@ -8,6 +8,7 @@ from pydantic import Field
 from infra.record import Line, Record
 from serving.probe.apis import ApiName
 from serving.probe.lengths import Lengths
+from serving.vllm.unix_url import shown
 
 Shape = Literal["concurrency", "constant", "poisson", "gamma", "ramp", "burst", "replay"]
 
@@ -48,6 +49,11 @@ class Target(Record):
     machine: Line | None = Field(default=None, exclude_if=lambda name: name is None)
     """That a deployment was planned for, where its name was given; so is the other."""
     precision: Line | None = Field(default=None, exclude_if=lambda name: name is None)
+
+    @property
+    def url(self) -> str:
+        """The base as a user writes it."""
+        return shown(self.base_url)
 
 
 class Load(Record):

@@ -13,6 +13,13 @@ FAILED_REASONS = frozenset(
 """Finish reasons of an answer that is none: vLLM's and SGLang's abort, DeepSeek's and Zhipu's own, and their like."""
 WORDS = ("error", "errors", "detail", "message", "msg", "error_message", "error_msg", "errorMessage")
 """Fields that say what is wrong, where there is no choice beside them."""
+MAY_BE_NEWS = frozenset(("message", "msg"))
+"""Of those, the ones that may only tell how things stand: queued, processing."""
+CODES = ("code", "status", "status_code", "error_code")
+"""Numbers that stand beside what is wrong."""
+SEVERAL_ANSWERS = (
+    "the server gives several answers to one request (n): their tokens cannot be told apart in time"
+)
 
 
 class StreamFailure(Exception):
@@ -27,10 +34,12 @@ def check_event(event: dict[str, Any]) -> None:
     """Look at an event without a choice or a count. Raises StreamFailure or OddEvent."""
     if event.get("error") or "error" in (event.get("object"), event.get("type")):
         raise StreamFailure(error_text(event))
-    speaks = any(event.get(word) for word in WORDS)
+    speaks = {word for word in WORDS if event.get(word)}
     if "choices" in event:
         if speaks:
             raise OddEvent(error_text(event))
+    elif speaks and speaks <= MAY_BE_NEWS and not any(event.get(code) for code in CODES):
+        raise OddEvent(error_text(event))
     elif speaks:
         raise StreamFailure(error_text(event))
     elif event and event.get("type") != "ping" and "chunk" not in str(event.get("object")):

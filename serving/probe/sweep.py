@@ -83,7 +83,7 @@ def sweep(
             raise
         found = Found("ended_early", None, error.message, ())
     return Sweep(
-        url=target.base_url,
+        url=target.url,
         model=next(each.report.model for each in runs[min(runs)]),
         over=steps.over,
         slo=slo.model_dump(exclude_none=True),

@@ -3,6 +3,8 @@
 from array import array
 from dataclasses import dataclass, field
 
+MOST_LEFT_OPEN = 3
+"""After so many answers whose response went on after their last word, and none that ended, none is waited for."""
 MOST_DEAD = 3
 """After so many kept connections that died at their next request, and none that answered, none is kept any more."""
 
@@ -22,11 +24,20 @@ class Tally:
     """Requests sent again on a new connection, since the kept one died before a byte of an answer."""
     reused: int = 0
     """Requests that a kept connection answered."""
+    ended: int = 0
+    """Responses that ended as HTTP has it."""
+    left_open: int = 0
+    """Those that went on after the answer's last word."""
     looked_ns: int = 0
     """Since then the sockets have been looked at, whatever the loop is busy with: a heartbeat of it."""
     keeps_none: bool = False
     """Whether connections are closed after their answer."""
     kernel_stamps: bool = False
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether the server ends no response, so that nothing is to be waited for after an answer's last word."""
+        return self.left_open >= MOST_LEFT_OPEN and not self.ended
 
     def read(self, stamp_ns: int, now_ns: int) -> None:
         """One read, with the kernel's stamp or none (0)."""

@@ -7,32 +7,42 @@ TokenCounts = tuple[int | None, int | None, int | None, int | None]
 does not say."""
 
 
-def nested_usage(event: dict[str, Any]) -> Any:
-    """The usage under a vendor's own name, which begins with x_."""
+def nested(event: dict[str, Any], field: str) -> Any:
+    """A field, its usage say, under a vendor's own name, which begins with x_."""
     return next(
         (
-            value["usage"]
+            value[field]
             for name, value in event.items()
-            if name.startswith("x_") and isinstance(value, dict) and value.get("usage")
+            if name.startswith("x_") and isinstance(value, dict) and value.get(field)
         ),
         None,
     )
 
 
-def openai_counts(usage: dict[str, Any]) -> TokenCounts:
+def openai_counts(usage: Any) -> TokenCounts:
     """The tokens of a usage object in OpenAI's words, or in Anthropic's where a server uses those."""
+    if not isinstance(usage, dict):
+        return None, None, None, None
     if "input_tokens" in usage or "output_tokens" in usage:
         return anthropic_words(usage)
     details = usage.get("prompt_tokens_details") or {}
     cached = details.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))  # DeepSeek says the latter
     thought = (usage.get("completion_tokens_details") or usage).get("reasoning_tokens")
     said = (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached, thought)
-    return whole(said[0]), whole(said[1]), whole(said[2]), whole(said[3])
+    prompt, output, cached, thought = map(whole, said)
+    if (
+        prompt is not None
+        and output is not None
+        and thought
+        and usage.get("total_tokens") == prompt + output + thought
+    ):
+        output += thought  # xAI counts reasoning beside the output; everybody else, within it
+    return prompt, output, cached, thought
 
 
-def anthropic_counts(usage: dict[str, Any] | None) -> TokenCounts | None:
+def anthropic_counts(usage: Any) -> TokenCounts | None:
     """The tokens of a usage object in Anthropic's words, or in OpenAI's where a server uses those; None for none."""
-    if not usage:
+    if not usage or not isinstance(usage, dict):
         return None
     return anthropic_words(usage) if "prompt_tokens" not in usage else openai_counts(usage)
 

@@ -7,6 +7,9 @@ Servers tell tokens in one of these ways:
 - with every chunk: the total so far (vLLM's continuous_usage_stats), or the chunk's own;
 - never, or as 0 although there is text.
 
+Counts that come with each chunk and do not grow may be the total over and over, or each chunk's own: where their sum is
+what was asked for they are the chunks' own, and where nothing tells they are taken for the total, and that is said.
+
 What comes with a chunk is believed of that chunk only where it came with nearly every chunk that has text, gives
 nearly each of them a token, and adds up to the total. Else the total is shared evenly by the chunks.
 """
@@ -32,18 +35,23 @@ class TokenTimeline(NamedTuple):
     """None where nobody says so: each chunk counts as one."""
     hidden_tokens: int = 0
     """Of those, the reasoning that was counted and not sent: it was made before the first chunk."""
+    is_unclear: bool = False
+    """Nothing tells whether the counts with the chunks are totals, as which they are taken, or each chunk's own."""
 
 
 def token_timeline(
-    stamps_ns: list[int], empty: Empty, said: Said, output_tokens: int | None, unsent: int = 0
+    stamps_ns: list[int], empty: Empty, said: Said, output_tokens: int | None, unsent: int = 0, asked: int = 0
 ) -> TokenTimeline:
     """The timeline of an answer with those chunks, where `output_tokens` is the newest count of them.
 
     `unsent` of them reasoned and were not sent. Where they are more, the server counts them apart from its output.
+    `asked` for so many tokens, the answer probably has them.
     """
+    is_unclear = False
     if said and len(said) >= NEARLY_EVERY * (len(stamps_ns) - len(empty)):
         without_text = {number for number, _ in empty}
-        tokens = each_chunks(said, len(stamps_ns), without_text)
+        tokens = each_chunks(said, len(stamps_ns), without_text, asked)
+        is_unclear = tokens is None and not is_told(said, len(stamps_ns), without_text)
         if tokens is not None:
             kept = [number for number, each in enumerate(tokens) if each or number not in without_text]
             held = [tokens[number] for number in kept]
@@ -56,20 +64,41 @@ def token_timeline(
     if empty:
         drop = empty_to_drop(empty, len(stamps_ns), total and (total - hidden) or None)
         stamps_ns = [stamp_ns for number, stamp_ns in enumerate(stamps_ns) if number not in drop]
-    return TokenTimeline(stamps_ns, None, total, hidden)
+    return TokenTimeline(stamps_ns, None, total, hidden, is_unclear)
 
 
-def each_chunks(said: Said, chunks: int, without_text: set[int]) -> list[int] | None:
-    """The tokens of each chunk, where what was said can be so read: as totals so far, or as each chunk's own."""
+def with_a_count(said: Said) -> Said:
+    """The same up to the last that is not 0."""
     while said and not said[-1][1]:
         said = said[:-1]
+    return said
+
+
+def is_told(said: Said, chunks: int, without_text: set[int]) -> bool:
+    """Whether the last count is surely a total: it came after the text, or is a token for each chunk."""
+    said = with_a_count(said)
+    texts = chunks - len(without_text)
+    return not said or texts < 2 or said[-1][1] == texts or not is_a_texts_own(said, without_text)
+
+
+def is_a_texts_own(said: Said, without_text: set[int]) -> bool:
+    """Whether the last count came with a chunk that has text, and no other did."""
+    last = said[-1][0]
+    return last not in without_text and [number for number, _ in said].count(last) == 1
+
+
+def each_chunks(said: Said, chunks: int, without_text: set[int], asked: int) -> list[int] | None:
+    """The tokens of each chunk, where what was said can be so read: as totals so far, or as each chunk's own."""
+    said = with_a_count(said)
     if not said:
         return None
     with_text = [number for number in range(chunks) if number not in without_text]
     counts = [count for _, count in said]
     growth = [later - earlier for earlier, later in pairwise((0, *counts))]
     readings = [(growth, counts[-1]), (counts[:-1], counts[-1])]
-    if is_no_total(said, with_text):
+    if is_no_total(said, with_text, without_text) or (
+        sum(counts) == asked and not is_told(said, chunks, without_text)
+    ):
         readings.append((counts, sum(counts)))
     for each_said, total in readings:
         tokens = [0] * chunks
@@ -81,7 +110,7 @@ def each_chunks(said: Said, chunks: int, without_text: set[int]) -> list[int] | 
     return None
 
 
-def is_no_total(said: Said, with_text: list[int]) -> bool:
+def is_no_total(said: Said, with_text: list[int], without_text: set[int]) -> bool:
     """Whether the last count is one chunk's own, since no total is smaller than its chunks, or than what came before.
 
     What came for no chunk with text of its own may be a total that something before it contradicts.
@@ -90,8 +119,7 @@ def is_no_total(said: Said, with_text: list[int]) -> bool:
     falls = any(later < earlier for earlier, later in pairwise(counts))
     if not falls and counts[0] < counts[-1]:
         return False
-    is_a_texts = [number for number, _ in said].count(said[-1][0]) == 1 and said[-1][0] in with_text
-    return counts[-1] < len(with_text) or (falls and is_a_texts)
+    return counts[-1] < len(with_text) or (falls and is_a_texts_own(said, without_text))
 
 
 def empty_to_drop(empty: Empty, chunks: int, output_tokens: int | None) -> set[int]:

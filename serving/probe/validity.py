@@ -127,6 +127,11 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
             " as tokens",
         ),
         (
+            samples.unclear_counts > 0,
+            f"the server's counts of {samples.unclear_counts} answers, one with each chunk and none for all, are taken"
+            " for totals; if each is its chunk's own, there were several times as many tokens",
+        ),
+        (
             samples.split_tokens > 0,
             f"{samples.split_tokens} of {ok} answers have more chunks than the server counted tokens: it cuts tokens,"
             " or its usage is too low",

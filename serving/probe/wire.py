@@ -16,8 +16,14 @@ MOST_INTERIM = 100
 """Of 1xx answers before the real one."""
 HEAD_END = re.compile(rb"\n\r?\n")
 """A line may end in a bare LF (RFC 9112, 2.2)."""
+PLAIN = frozenset(("", "identity", "chunked"))
+"""Codings that leave the body as it is."""
 LAST_EVENTS = (b"message_stop", b"response.completed", b"response.incomplete")
 """What the event is called that ends an answer without [DONE]."""
+EVENTS_BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?(?:data|event|id|retry)?:")
+"""How a stream begins that is called something else: text/plain, or nothing at all."""
+OTHER_KINDS = ("", "text/plain", "application/octet-stream", "binary/octet-stream")
+"""What such a stream is called. Clients of OpenAI's do not look at it."""
 LONGEST_NUMBER = 15
 """Digits of a length: no answer is as long."""
 
@@ -62,8 +68,10 @@ class Response:
         "_interim",
         "_left",
         "_line",
+        "_may_be_stream",
         "_over",
         "_rest",
+        "_was_cr",
     )
 
     def __init__(self) -> None:
@@ -74,7 +82,7 @@ class Response:
         self.encoding = ""
         """What the body was compressed by, although nobody asked for that."""
         self.is_stream = False
-        """A 200 with server-sent events. Anything else is kept in `body`, up to a limit, and read no further."""
+        """A 200 with server-sent events, by its type or its first bytes; other bodies are kept, up to a limit."""
         self.body = b""
         self.comments = 0
         """Keep-alive comments seen."""
@@ -92,6 +100,8 @@ class Response:
         self._event = b""
         self._first = True
         self._over = False
+        self._was_cr = False
+        self._may_be_stream = False
 
     @property
     def begun(self) -> bool:
@@ -150,6 +160,9 @@ class Response:
         for piece in self._pieces(data):
             if self.is_stream:
                 yield from self._split(piece)
+            elif self._may_be_stream and EVENTS_BEGIN.match(self.body + piece):
+                self.is_stream, piece, self.body = True, self.body + piece, b""
+                yield from self._split(piece)
             elif len(self.body) + len(piece) < BODY_LIMIT_BYTES:
                 self.body += piece
             else:
@@ -191,14 +204,17 @@ class Response:
         self.headers = dict(pairs)
         options = listed(value for name, value in pairs if name == "connection")
         self.keep_alive = "close" not in options and (version != "HTTP/1.0" or "keep-alive" in options)
-        self.encoding = self.headers.get("content-encoding", "").lower().replace("identity", "")
+        codings = listed(value for name, value in pairs if name in ("content-encoding", "transfer-encoding"))
+        self.encoding = ", ".join(sorted(codings - PLAIN))
         kind = self.headers.get("content-type", "").lower()
-        self.is_stream = self.status == 200 and "text/event-stream" in kind and not self.encoding
-        self._frame()
+        readable = self.status == 200 and not self.encoding
+        self.is_stream = readable and "text/event-stream" in kind
+        self._may_be_stream = readable and kind.partition(";")[0].strip() in OTHER_KINDS
+        self._frame("chunked" in codings)
 
-    def _frame(self) -> None:
+    def _frame(self, is_chunked: bool) -> None:
         length = self.headers.get("content-length", "")
-        if "chunked" in self.headers.get("transfer-encoding", "").lower():
+        if is_chunked:
             self.state = State.CHUNKED
         elif is_number(length):
             self._left = int(length)
@@ -266,19 +282,19 @@ class Response:
 
     def _split(self, piece: bytes) -> Iterator[bytes]:
         """Split lines at LF, CRLF or CR, and events at blank lines, as the EventSource standard says."""
+        if self._was_cr:  # its line has ended; an LF that follows belongs to it
+            piece, self._was_cr = piece.removeprefix(b"\n"), not piece
         text = self._line + piece
-        held = b""
         if self._first:
             if len(text) < len(BOM) and BOM.startswith(text):
                 self._line = text
                 return
             text, self._first = text.removeprefix(BOM), False
         if b"\r" in text:
-            if text.endswith(b"\r"):  # perhaps half of a CRLF
-                text, held = text[:-1], b"\r"
+            self._was_cr = text.endswith(b"\r")
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = text.split(b"\n")
-        self._line = lines.pop() + held
+        self._line = lines.pop()
         if len(self._line) > LINE_LIMIT_BYTES:
             raise WireFault("endless", "a line without an end")
         for line in lines:
@@ -305,10 +321,14 @@ class Response:
             self._event = line[6:].strip()
         elif line.startswith(b":"):
             self.comments += 1
+        elif (
+            line.startswith(b"error:") and self.error is None and not self._over
+        ):  # llama.cpp's servers of 2024
+            self.error = line[6:].strip()
 
     def _last_event(self) -> Iterator[bytes]:
         """Some servers end without the last blank line; what they said still counts."""
-        line, self._line = self._line.rstrip(b"\r"), b""
+        line, self._line = self._line, b""
         if line:
             yield from self._take(line)
         yield from self._take(b"")

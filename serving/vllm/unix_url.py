@@ -16,6 +16,15 @@ def spelt_out(url: str) -> str:
     return f"{SCHEME}://{quote(socket, safe='')}{path}"
 
 
+def shown(url: str) -> str:
+    """A URL as a user writes it: of a socket unix:/run/vllm.sock, or unix:/run/vllm.sock:/path; others as they are."""
+    socket = socket_path(url)
+    if socket is None or ":" in socket or not socket.isprintable():
+        return url
+    path = urlsplit(url)._replace(scheme="", netloc="").geturl()
+    return f"unix:{socket}:{path}" if path else f"unix:{socket}"
+
+
 def socket_path(url: str) -> str | None:
     """The path of the socket; None for a URL of another kind."""
     return unquote(urlsplit(url).netloc) if url.startswith(f"{SCHEME}://") else None
