@@ -86,7 +86,7 @@ def test_where_nobody_counts_an_estimate_does_and_that_is_said() -> None:
 
 def test_pictures_are_no_text() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:" + "x" * 10_000}}
-    spoken = [
+    spoken: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [picture, {"text": "Who?"}]},
     ]

@@ -34,7 +34,9 @@ from serving.probe.run_records import Ending
 from serving.probe.stream_failures import SEVERAL_ANSWERS
 from serving.probe.tally import Tally
 
-FILTERED = {"choices": [{"index": 0, "finish_reason": None, "content_filter_results": {"hate": {}}}]}
+FILTERED: dict[str, Any] = {
+    "choices": [{"index": 0, "finish_reason": None, "content_filter_results": {"hate": {}}}]
+}
 """Azure's asynchronous filter tells what it thinks of the text so far, in a choice without a delta."""
 STARTED: Said = (1, {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}})
 STOPPED: Said = (81, {"type": "message_stop"})
