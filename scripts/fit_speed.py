@@ -13,11 +13,12 @@ from typing import Any
 from unittest.mock import patch
 
 from infra.columns import table
-from serving.model import throughput
+from serving.model import roofline
 from serving.model.bands import unfitted
 from serving.model.measured import Cell, cells, family_of, stored_as
 from serving.model.models import model
-from serving.model.throughput import Engine, Load, speed
+from serving.model.roofline import Engine
+from serving.model.throughput import Load, speed
 from serving.model.weights import Split
 from serving.vllm.versions import rules
 
@@ -53,7 +54,7 @@ def main() -> int:
 
 def covered(held: dict[str, dict[Cell, float]]) -> Iterator[bool]:
     """Say how much of what was left out each band covers; whether that is what it promises."""
-    bands = throughput.data()["bands"]
+    bands = roofline.data()["bands"]
     for (name, found), band in zip(held.items(), ("measured", "near", "none"), strict=True):
         factor = bands[band]["factor"]
         inside = sum(1 / factor <= ratio <= factor for ratio in found.values()) / len(found)
@@ -153,18 +154,18 @@ def engine_of(cell: Cell) -> Engine:
 
 def current() -> dict[str, float]:
     """The figures as they are shipped."""
-    shipped = throughput.data()
+    shipped = roofline.data()
     return {name: float(at(shipped, *places[0][:2])[places[0][2]]) for name, places in FITTED.items()}
 
 
 @contextmanager
 def put(values: dict[str, float]) -> Iterator[None]:
     """The model with these figures."""
-    changed = deepcopy(throughput.data())
+    changed = deepcopy(roofline.data())
     for name, places in FITTED.items():
         for section, index, key in places:
             at(changed, section, index)[key] = values[name]
-    with patch.object(throughput, "data", lambda: changed):
+    with patch.object(roofline, "data", lambda: changed):
         yield
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from infra.catalog import machine
-from serving.model.throughput import encoder_s, scores_s
-from serving.model.throughput import step_s as step_s_of
+from serving.model.roofline import encoder_s, scores_s
+from serving.model.roofline import step_s as step_s_of
 from serving.probe.lengths import Lengths
 from serving.sizing.batching import Request, Room, Served, arriving, percentile, served
 from serving.sizing.capacity import Choice, Question, Tail

@@ -10,7 +10,8 @@ from deploy.cli.main import run
 from infra.catalog import gpus
 from serving.model import calibration
 from serving.model.models import model
-from serving.model.throughput import Engine, Fit, Load, kernels_s, prefill_s
+from serving.model.roofline import Engine, prefill_s
+from serving.model.throughput import Fit, Load, kernels_s
 from serving.model.weights import Split
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan, Throughput

@@ -9,7 +9,7 @@ import pytest
 from test_help import check_read
 
 from infra import errors
-from serving.model import throughput
+from serving.model import roofline
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 
@@ -60,7 +60,7 @@ def test_the_bytes_of_a_checkpoint_are_those_of_the_plan(named: str) -> None:
 
 def test_the_bands_are_those_that_are_printed() -> None:
     rows = re.findall(r"\| [\d.]+ \| ([\d.]+) \|", page("explanation/where-the-speed-comes-from.md"))
-    bands = throughput.data()["bands"]
+    bands = roofline.data()["bands"]
     assert [float(each) for each in rows] == [bands[name]["factor"] for name in ("measured", "near", "none")]
 
 

@@ -23,8 +23,9 @@ from serving.model.bands import unfitted
 from serving.model.draft import Drafting
 from serving.model.families import families
 from serving.model.models import Architecture, Scheme
+from serving.model.roofline import Engine, pass_s, step_s
 from serving.model.speculation import data
-from serving.model.throughput import Engine, Load, decoding_at_once, kernels_s, pass_s, speed, step_s
+from serving.model.throughput import Load, decoding_at_once, kernels_s, speed
 from serving.model.weights import Split
 from serving.sizing import kept_calibrations
 from serving.sizing.fit import best_outcome, pool_of

@@ -154,7 +154,10 @@ def test_a_socket_is_said_as_it_is_typed() -> None:
         ("http+unix://%2Fa.sock", "unix:/a.sock"),
         ("unix:/a.sock:/base", "unix:/a.sock:/base"),
     ):
-        assert (shown(split_url(typed).base_url), Target(base_url=split_url(said).base_url).url) == (said, said)
+        assert (shown(split_url(typed).base_url), Target(base_url=split_url(said).base_url).url) == (
+            said,
+            said,
+        )
     assert shown("http+unix://%2Fa.sock/v1/models?x=1") == "unix:/a.sock:/v1/models?x=1"
     for other in ("http://h/x", "http+unix://%2Fa%3Ab.sock/x", "http+unix://%2Fa%0A.sock"):
         assert shown(other) == other

@@ -118,7 +118,7 @@ NO_STREAM = "URL/v1/completions does not stream an answer: "
             lambda: events({"choices": [{"text": "a", "finish_reason": {"x": 1}}]}),
             "an event that is not as it should be",
         ),
-        (lambda: events(TOKEN, {"choices": [], "usage": "lots"}), "an event that is not as it should be"),
+        (lambda: events(TOKEN, {"choices": [], "usage": "lots"}), "the stream ended without [DONE]"),
         (lambda: events(TOKEN, {"message": "over\nloaded"}), "over loaded."),
         (
             lambda: events(

@@ -257,7 +257,9 @@ def test_a_report_ends_as_its_run_did(
     """Where too many failed, or it must not be used; whatever else is asked for is written before."""
     path = measured / "results.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    failed = json.dumps({"index": 9, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "error": "http_500"}).encode()
+    failed = json.dumps(
+        {"index": 9, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "error": "http_500"}
+    ).encode()
     path.write_bytes(b"".join([*lines[:-1], failed + b"\n", lines[-1]]))
     form = measured / "form.csv"
     assert corral(["probe", "report", str(measured), "--csv", str(form)]) == 8

@@ -1,6 +1,7 @@
 """What is looked at beside a load: pages of metrics in their engines' words, GPUs, and what cannot be looked at."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,6 +213,7 @@ def test_a_run_keeps_what_was_looked_at(
     """From the real /metrics of a server, on the time axis of its requests, and recomputed from the results alone."""
     on_any_machine(monkeypatch)
     monkeypatch.setattr(sampling, "EVERY_S", 0.05)
+    monkeypatch.setattr(sampling, "SHARE_OF_TIME", math.inf)  # a slow look is not followed by a long pause
     url = fake_llm(itl_ms=20.0)
     report = run(
         asking.target_of(url),

@@ -13,7 +13,7 @@ import refusals
 from deploy.cli.main import run
 from infra.catalog import ec2_types
 from infra.errors import DocumentError, UsageError
-from serving.model.throughput import overhead_s, prefill_s
+from serving.model.roofline import overhead_s, prefill_s
 from serving.sizing import size
 from serving.sizing.assemble import assemble
 from serving.sizing.fit import best_outcome

@@ -13,29 +13,23 @@ from scripts.fit_speed import FITTED, current, fit, loss, ratios
 from serving.model.bands import unfitted
 from serving.model.measured import Cell, cells
 from serving.model.models import Architecture, Scheme, model
-from serving.model.throughput import (
-    Doubt,
+from serving.model.roofline import (
     Engine,
-    Fit,
-    Load,
     all_reduce_s,
     attention_s,
-    chunks_of,
-    decoding_at_once,
     distinct_experts,
     gemm_s,
     hand_over_s,
-    kernels_s,
     kv_read_s,
     least_step_s,
     moe_layer_s,
     overhead_s,
     prefill_s,
     request_s,
-    speed,
     step_s,
     tflops,
 )
+from serving.model.throughput import Doubt, Fit, Load, chunks_of, decoding_at_once, kernels_s, speed
 from serving.model.weights import Split
 from serving.sizing.plan import Throughput
 from serving.sizing.size import on, plan

@@ -12,12 +12,13 @@ from deploy.costs.compare_options import Question
 from infra import egress_rules
 from infra.catalog import machine
 from scripts.fit_speed import predicted_tpot_s
-from serving.model import throughput
+from serving.model import roofline
 from serving.model.bands import unfitted
 from serving.model.kv import layout
 from serving.model.measured import cells
 from serving.model.models import model
-from serving.model.throughput import Engine, Load
+from serving.model.roofline import Engine
+from serving.model.throughput import Load
 from serving.model.weights import Split
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
@@ -108,18 +109,18 @@ def step() -> Shown:
     rows = []
     for batch in AT_ONCE:
         parts = {
-            "experts": layers * throughput.moe_layer_s(engine, batch),
-            "other weights": throughput.dense_s(engine, batch) + throughput.lm_head_s(engine, batch),
-            "KV cache": throughput.kv_read_s(engine, batch, 1.5 * tokens),
-            "GPUs joining": throughput.all_reduce_s(engine, batch),
-            "engine": overhead + batch * throughput.request_s(engine),
+            "experts": layers * roofline.moe_layer_s(engine, batch),
+            "other weights": roofline.dense_s(engine, batch) + roofline.lm_head_s(engine, batch),
+            "KV cache": roofline.kv_read_s(engine, batch, 1.5 * tokens),
+            "GPUs joining": roofline.all_reduce_s(engine, batch),
+            "engine": overhead + batch * roofline.request_s(engine),
         }
-        touched = throughput.distinct_experts(known.architecture.experts, batch)
+        touched = roofline.distinct_experts(known.architecture.experts, batch)
         rows.append(
             {"requests": batch, "experts touched": round(touched, 1)}
             | {name: round(1e3 * seconds, 2) for name, seconds in parts.items()}
         )
-    least = throughput.least_step_s(engine.gpu, engine.architecture, engine.scheme, engine.split)
+    least = roofline.least_step_s(engine.gpu, engine.architecture, engine.scheme, engine.split)
     return {"on": f"{precision}, {on}, vLLM {version}", "least ms": round(1e3 * least, 2), "steps": rows}
 
 

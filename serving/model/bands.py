@@ -2,7 +2,8 @@
 
 from infra.catalog import usual_link
 from serving.model import measured
-from serving.model.throughput import Doubt, Engine, Fit, Load, data, overhead_s
+from serving.model.roofline import Engine, data, overhead_s
+from serving.model.throughput import Doubt, Fit, Load
 
 
 def unfitted(engine: Engine, load: Load) -> Fit:

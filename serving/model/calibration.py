@@ -10,17 +10,8 @@ from pydantic import Field
 from infra.quantity import counted
 from infra.record import Record
 from serving.model.memory import Budget, Term
-from serving.model.throughput import (
-    Doubt,
-    Engine,
-    Fit,
-    Load,
-    asked_s,
-    chunks_of,
-    kernels_s,
-    overhead_s,
-    prefill_s,
-)
+from serving.model.roofline import Engine, overhead_s, prefill_s
+from serving.model.throughput import Doubt, Fit, Load, asked_s, chunks_of, kernels_s
 
 STEPS = 30
 PRIOR_SD = 1.0

@@ -39,6 +39,8 @@ RequestTime = Annotated[float, Field(ge=0.05, le=86400.0)]
 class JudgementOptions(Asked):
     """What a run, or its report, is judged by."""
 
+    heading: ClassVar[str] = "How it is judged"
+
     max_failed: Annotated[float, Field(ge=0, le=1, examples=[0.01])] = 0.01
     """The share of requests that may fail; above it a run ends with exit code 8, and a step is no answer."""
 

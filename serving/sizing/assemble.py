@@ -8,7 +8,7 @@ from infra.hardware import Machine
 from infra.prices import price_of
 from serving.model.gpu_support import refusal
 from serving.model.memory import Budget, Term
-from serving.model.throughput import encoder_s
+from serving.model.roofline import encoder_s
 from serving.model.weights import Split
 from serving.sizing import plan_notes, reasons
 from serving.sizing.asked_images import asked_images

@@ -16,7 +16,7 @@ from math import ceil, inf
 from random import Random
 from typing import NamedTuple
 
-from serving.model.throughput import uncached
+from serving.model.roofline import uncached
 from serving.probe.lengths import Lengths
 
 StepTime = Callable[[int, int], float]

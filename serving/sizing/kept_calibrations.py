@@ -14,7 +14,7 @@ from infra.home import home
 from infra.record import Document
 from serving.model.calibration import Calibration, Point
 from serving.model.models import models
-from serving.model.throughput import least_step_s
+from serving.model.roofline import least_step_s
 from serving.model.weights import Split
 from serving.sizing.plan import Plan, check_probed
 from serving.sizing.sized_model import named

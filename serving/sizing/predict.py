@@ -10,20 +10,8 @@ from infra.catalog import is_relinked
 from serving.model.bands import unfitted
 from serving.model.calibration import fitted
 from serving.model.draft import Drafting, drafting
-from serving.model.throughput import (
-    Engine,
-    Fit,
-    Load,
-    Speed,
-    encoder_s,
-    first_token_s,
-    fresh,
-    request_s,
-    scores_s,
-    speed,
-    step_s,
-    totals,
-)
+from serving.model.roofline import Engine, encoder_s, fresh, request_s, scores_s, step_s, totals
+from serving.model.throughput import Fit, Load, Speed, first_token_s, speed
 from serving.sizing import kept_calibrations
 from serving.sizing.asked_images import asked_images
 from serving.sizing.batching import Room, StepTime
