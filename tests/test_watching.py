@@ -211,6 +211,8 @@ def test_each_query_of_the_dashboard_has_an_answer_in_a_real_prometheus(
     (written,) = re.findall(r"^vllm:generation_tokens_total{.*} (\S+)$", page, re.M)
     assert by_title["Tokens a second"][0] == pytest.approx(float(written) / (15 * (STEPS - 1)), rel=0.01)
     assert by_title["Servers"] == [1, 1]
+    units = {panel["title"]: panel["fieldConfig"]["defaults"]["unit"] for panel in panels(exported)}
+    assert units["GPU memory"] == "mbytes", "DCGM tells MiB, which Grafana calls so"
     assert by_title["Cost"] == [pytest.approx(5.672)]
     assert 0 < by_title["Time to first token"][0] <= by_title["Time to first token"][1] < 60
 
@@ -247,7 +249,8 @@ def test_what_nobody_named_is_not_alerted_of_and_that_is_said(
         "rented machine), --gpu-metrics (faults of GPUs), --gateway-metrics.\n"
     ) in capsys.readouterr().err
     assert alerts(tmp_path) == {
-        "CorralServerNotAnswering", "CorralServerHangs", "CorralServerRestarts", "CorralQueue", "CorralKvCacheFull",
+        "CorralServerNotAnswering", "CorralNoServers", "CorralServerHangs", "CorralServerRestarts", "CorralQueue",
+        "CorralKvCacheFull",
     }  # fmt: skip
     (scraped,) = yaml.safe_load((tmp_path / "prometheus.yml").read_text())["scrape_configs"]
     assert scraped["static_configs"] == [

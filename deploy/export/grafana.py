@@ -81,7 +81,7 @@ def further_panels(ask: Ask) -> list[tuple[str, str, dict[str, str]]]:
     gpus, gateway = f'job="{job(ask, "gpus")}"', f'job="{job(ask, "gateway")}"'
     of_gpus: list[tuple[str, str, dict[str, str]]] = [
         ("GPU power", "watt", {"{{instance}} {{gpu}}": f"DCGM_FI_DEV_POWER_USAGE{{{gpus}}}"}),
-        ("GPU memory", "decmbytes", {"{{instance}} {{gpu}}": f"DCGM_FI_DEV_FB_USED{{{gpus}}}"}),
+        ("GPU memory", "mbytes", {"{{instance}} {{gpu}}": f"DCGM_FI_DEV_FB_USED{{{gpus}}}"}),
         ("Last Xid", "short", {"{{instance}} {{gpu}}": f"DCGM_FI_DEV_XID_ERRORS{{{gpus}}}"}),
     ]
     rates = f'sum by (code) (rate(haproxy_frontend_http_responses_total{{{gateway},proxy="gateway"}}[5m]))'

@@ -75,7 +75,7 @@ def alerts(ask: Ask) -> list[dict[str, Any]]:
     name, here = ask.name, f'job="{job(ask)}"'
     look = f"corral status {name}; corral logs {name}"
     stands = " and ".join(
-        f"sum by (instance) (rate(vllm:{each}_tokens_total{{{here}}}[5m])) == 0"
+        f"sum by (instance) (rate(vllm:{each}_tokens_total{{{here}}}[2m])) == 0"
         for each in ("generation", "prompt")
     )
     made = [
@@ -88,9 +88,17 @@ def alerts(ask: Ask) -> list[dict[str, Any]]:
             look,
         ),
         alert(
+            "CorralNoServers",  # what a cluster's discovery no longer finds is not down: it is not there
+            f"absent(up{{{here}}})",
+            "5m",
+            "critical",
+            f"Prometheus has no server of {name} to scrape.",
+            look,
+        ),
+        alert(
             "CorralServerHangs",
             f"(sum by (instance) (vllm:num_requests_running{{{here}}}) > 0) and {stands}",
-            "1m",
+            "5m",
             "critical",
             f"{{{{ $labels.instance }}}} of {name} has requests and has made no token for five minutes.",
             look,
@@ -177,7 +185,7 @@ def ending(ask: Ask) -> list[dict[str, Any]]:
     return [
         alert(
             "CorralEndsSoon",
-            f"vector({ends}) - time() < {ENDS_SOON_S}",
+            f"(vector({ends}) - time() < {ENDS_SOON_S}) > 0",
             "0m",
             "warning",
             f"{ask.name} ends itself at {ask.ends_at}.",
