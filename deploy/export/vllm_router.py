@@ -36,8 +36,8 @@ def render(ask: Ask) -> Export:
         format="vllm-router",
         files=(HostFile(path="router.sh", content=script, mode="0755"),),
         notes=(
-            f"Run with vllm-router {ROUTER} before two fake servers, whose keys it passed on: of one that was killed only "
-            "what it had was lost. Not with a GPU.",
+            f"Run with vllm-router {ROUTER} before two fake servers, whose keys it passed on: of one that was killed "
+            "only what it had was lost. Not with a GPU.",
             "It is the package vllm-router of the vllm-project, not production-stack's module of the same name.",
             "Who reaches its port may add and remove servers without a key (/add_worker, /remove_worker): it listens "
             "on loopback only; what you put before it must let no more than /v1 through.",
