@@ -101,18 +101,26 @@ class FakeAws:
         return {"Account": self.account, "Arn": f"arn:aws:iam::{self.account}:user/ann", "UserId": "AIDA"}
 
     def get_parameter(self, Name: str) -> dict[str, Any]:  # noqa: N803
+        if not Name.startswith("/aws/service/deeplearning/ami/x86_64/"):
+            raise ApiFailure("ParameterNotFound", Name)
         return {"Parameter": {"Name": Name, "Value": "ami-0123456789abcdef0"}}
 
     def get_service_quota(self, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:  # noqa: N803
-        if QuotaCode not in self.quotas:
+        if ServiceCode != "ec2" or QuotaCode not in self.quotas:
             raise ApiFailure("NoSuchResourceException", QuotaCode)
         return {"Quota": {"QuotaCode": QuotaCode, "Value": self.quotas[QuotaCode]}}
 
     def list_service_quotas(self, ServiceCode: str) -> dict[str, Any]:  # noqa: N803
+        if ServiceCode != "ec2":
+            raise ApiFailure(
+                "NoSuchResourceException", f"The request failed because service {ServiceCode} is none."
+            )
         value = self.quotas.get("by name", 0.0)
         return {"Quotas": [{"QuotaName": "All P5 Spot Instance Requests", "Value": value}]}
 
     def get_products(self, ServiceCode: str, FormatVersion: str, Filters: Any) -> dict[str, Any]:  # noqa: N803
+        if (ServiceCode, FormatVersion) != ("AmazonEC2", "aws_v1"):
+            raise ApiFailure("InvalidParameterException", f"{ServiceCode} {FormatVersion}")
         return self.prices.answer(Filters)
 
     def live(self) -> list[str]:

@@ -164,5 +164,12 @@ def test_of_4000_members_no_more_are_kept_than_of_10(monkeypatch: pytest.MonkeyP
         assert list(archive.problems(stream)) == []
         assert stream.most <= 2**20
         most.append(Counted.most)
+    large = member("large")
+    large.size = 2**21
+    stream = Stream()
+    with tarfile.open(fileobj=stream, mode="w") as made:
+        made.addfile(large, io.BytesIO(bytes(2**21)))
+    stream.seek(0)
+    assert (list(archive.problems(stream)), stream.most) == ([], 2**20)
     assert most[0] > 0
     assert (most[1] - most[0], Counted.alive) == (0, 0)

@@ -51,6 +51,9 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     # Sizes.
     "thirty digits": (said(b"size", b"9" * 30), NO_SIZE),
     "a size of 64 bits": (said(b"size", b"9" * 19), NO_SIZE),
+    "one byte more than a disk holds": (said(b"size", b"%d" % 2**63), NO_SIZE),
+    "the same in binary": (header(size=b"\x80" + (2**63).to_bytes(11)), NO_SIZE),
+    "the largest": (said(b"size", b"%d" % (2**63 - 1)), CUT),
     "a size below nothing": (said(b"size", b"-512"), NO_SIZE),
     "a size of no digits": (said(b"size", b""), NO_SIZE),
     "digits of another script": (said(b"size", "\u0663".encode()), NO_SIZE),

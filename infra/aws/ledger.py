@@ -21,7 +21,7 @@ from infra.record import Record
 # What an answer may be when the call was carried out all the same.
 UNCERTAIN = ("LostResponse", "InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable")
 
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 Event = Literal["intent", "done", "failed"]
 

@@ -98,8 +98,7 @@ def sum_of(path: Path) -> str:
 
 def vllm_in(names: "Iterable[str]") -> str:
     """The version of vLLM among packages by their RECORD; nothing where it is not there."""
-    found = [name.split("-")[1].partition(".dist")[0] for name in names if name.startswith("vllm-")]
-    return found[0] if found else ""
+    return next((name.split("-")[1].partition(".dist")[0] for name in names if name.startswith("vllm-")), "")
 
 
 def over(sums: "dict[str, str]") -> str:
