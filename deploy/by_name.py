@@ -6,7 +6,9 @@ from pathlib import Path
 from deploy.costs.measured_load import read_measured
 from deploy.costs.operating_point import Promised
 from deploy.newest import newest
-from deploy.targets.deployment import load, names
+from deploy.targets.abilities import Replicated
+from deploy.targets.choose import place_of
+from deploy.targets.deployment import Deployment, load, names
 from infra.errors import DocumentError
 from infra.printable import sentence
 from infra.say import progress
@@ -42,6 +44,12 @@ def plan_of_deployment(word: str) -> Plan | None:
     if word in models():
         progress(f"{word} is the deployment of that name; the model has a machine: --on g5.12xlarge")
     return load(word).plan
+
+
+def machines_of(deployment: Deployment) -> int:
+    """How many equal machines it has, each with a server of its own; asks nobody."""
+    place = place_of(deployment)
+    return place.count(deployment) if isinstance(place, Replicated) else 1
 
 
 def newest_results(word: str) -> Path:

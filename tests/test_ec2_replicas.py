@@ -14,7 +14,9 @@ from fake_rented_box import own_key
 from renting import an_order, door, down, fresh, up
 from test_ec2_several import Corral, aws, commands, corral, log, plan_on
 
-from deploy.targets.deployment import folder
+from deploy.gateway import gateway
+from deploy.gateway.haproxy_config import Server
+from deploy.targets.deployment import folder, load
 from deploy.targets.ec2 import common_key
 from deploy.targets.place import Status
 from infra.aws import account_preflight, renting
@@ -354,7 +356,26 @@ def test_three_servers_are_one_deployment_from_up_to_down(
     assert addresses[0] == status.endpoint.base_url
     assert log.read_text().count("localPortNumber") == 3
 
+    # One address for all: the gateway's servers, and the key that it sends them.
+    assert [(each.name, each.state, each.endpoint) for each in status.endpoints] == [
+        (
+            box,
+            "serving",
+            Endpoint(base_url=url, served_model_name="llama-4-scout", api_key_file=folder("t1") / "api-key"),
+        )
+        for box, url in zip((first, second, third), addresses, strict=True)
+    ]
+    ports = [int(url.rpartition(":")[2]) for url in addresses]
+    known = gateway.servers_of(load("t1"), opens=False)
+    assert sorted(known) == [
+        Server(box, "127.0.0.1", port, True) for box, port in zip((first, second, third), ports, strict=True)
+    ]
+    assert (gateway.servers_of(load("t1")), gateway.engine_key(load("t1"))) == (tuple(sorted(known)), own)
+
     # Cost, end, stop and start are of all.
+    code, out, err = corral("compare", "t1", "--json")
+    assert (code, json.loads(out)["knobs"]["replicas"]) == (0, 3), err
+    assert "machines: 3, as t1 has; each as one was measured. For others: --replicas 1" in err
     aws.clock.sleep(1800)
     dollars = Status.model_validate_json(corral("status", "t1", "--json")[1]).usd_so_far
     assert dollars is not None

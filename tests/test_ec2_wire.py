@@ -233,6 +233,30 @@ def test_up_serves_through_session_manager_with_no_port_open(
     assert endpoint["base_url"].rpartition(":")[2] in forwarding
 
 
+def test_two_servers_are_one_order_on_the_wire_and_each_has_an_end_of_its_own(
+    aws: "MotoAws", plan: str
+) -> None:
+    up = corral(*rent(plan, "t4"), "--replicas", "2", "--tag", "team=ml")
+    assert up.returncode == 0, up.stderr
+    machines = aws.instances()
+    tags = [{tag["Key"]: tag["Value"] for tag in machine["Tags"]} for machine in machines]
+    assert [(each["corral:deployment"], each["team"]) for each in tags] == [("t4", "ml")] * 2
+    assert len({each["corral:expires-at"] for each in tags}) == 1
+    for machine in machines:
+        name = f"end-{machine['InstanceId']}"
+        schedule = aws.client("scheduler").get_schedule(Name=name, GroupName="corral-t4")
+        assert json.loads(schedule["Target"]["Input"]) == {"InstanceIds": [machine["InstanceId"]]}
+    # One is ended by somebody: the same command rents one more, and no other.
+    lost, kept = (machine["InstanceId"] for machine in machines)
+    aws.client("ec2").terminate_instances(InstanceIds=[lost])
+    again = corral(*rent(plan, "t4"), "--replicas", "2", "--tag", "team=ml")
+    assert again.returncode == 0, again.stderr
+    left = {machine["InstanceId"] for machine in aws.instances()}
+    assert (len(left), kept in left, lost in left) == (2, True, False)
+    down = corral("down", "t4", "--json")
+    assert (down.returncode, json.loads(down.stdout)["left"], aws.instances()) == (0, [], []), down.stderr
+
+
 def no_secret_anywhere(
     aws: "MotoAws", machine: str, folder: Path, said: list[CompletedProcess[str]], log: Path
 ) -> None:

@@ -26,6 +26,9 @@ def compare(
 
     --claims shows what is often repeated about these costs and does not hold; it needs no plan.
     """
+    from decimal import Decimal
+
+    from deploy.by_name import machines_of
     from deploy.costs.claims import claims, claims_text
     from deploy.costs.compare import compare
     from deploy.costs.measured_load import read_measured
@@ -48,6 +51,10 @@ def compare(
     else:
         emit(claims(), claims_text(claims()), as_json)
         return
+    is_asked = bool(files.plan or planned.carried or question.replicas)
+    if name and not is_asked and (machines := machines_of(load(name))) > 1:
+        progress(f"machines: {machines}, as {name} has; each as one was measured. For others: --replicas 1")
+        question = question.model_copy(update={"replicas": Decimal(machines)})
     measured, probe = None, files.probe
     if name and not probe:
         probe = newest("probes", name)

@@ -242,6 +242,10 @@ class Replicated(Protocol):
         """Each as a deployment of its machine alone, by the name that a gateway gives it. Asks nobody."""
         ...
 
+    def count(self, deployment: Deployment) -> int:
+        """How many engines it is to have. Asks nobody."""
+        ...
+
     def answering(self, deployment: Deployment, opens: bool) -> dict[str, Endpoint]:
         """Where each answers from here, by that name; without `opens` no way there is opened.
 

@@ -58,6 +58,9 @@ def price_age(region: str) -> Checkup:
 
 def of_the_account(deployment: Deployment, wishes: Ec2Options) -> Iterator[Checkup]:
     """What the preflight of a launch finds; what fails in one region is no obstacle where another has room."""
+    begun = documents.begun(deployment.name)
+    if begun and wishes.replicas is None:
+        wishes = wishes.model_copy(update={"replicas": begun.replicas})
     try:
         order = ordering.order(deployment, wishes)
         seen = told(account_preflight.survey)(documents.reader(), order)

@@ -188,6 +188,12 @@ def answering(deployment: Deployment, opens: bool) -> dict[str, Endpoint]:
     return tunnels.answering(deployment, order, servers(order, boxes.running(aws, deployment, order)))
 
 
+def count(deployment: Deployment) -> int:
+    """As many as were ordered."""
+    order = documents.begun(deployment.name)
+    return order.replicas if order else 1
+
+
 def replicas(deployment: Deployment) -> dict[str, Deployment]:
     """All as one: which machines there are only AWS knows."""
     return {deployment.name: deployment}

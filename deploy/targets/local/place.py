@@ -17,6 +17,7 @@ from deploy.targets.local.egress import observed
 from deploy.targets.local.looking import is_running, judged
 from deploy.targets.local.looking import status as status
 from deploy.targets.local.replicas import answering as answering
+from deploy.targets.local.replicas import count as count
 from deploy.targets.local.replicas import replicas as replicas
 from deploy.targets.local.replicas import share_key as share_key
 from deploy.targets.local.supervised import born as born

@@ -10,6 +10,11 @@ def replicas(deployment: Deployment) -> dict[str, Deployment]:
     return {deployment.name: deployment}
 
 
+def count(deployment: Deployment) -> int:
+    """One."""
+    return 1
+
+
 def answering(deployment: Deployment, opens: bool) -> dict[str, Endpoint]:
     """Where it answers, or will: no way is to be opened."""
     serve = deployment.plan.serve

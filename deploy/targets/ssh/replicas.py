@@ -30,6 +30,11 @@ def engines(deployment: Deployment) -> tuple[str, ...]:
     return hosts if deployment.plan.machine.hosts == 1 else hosts[:1]
 
 
+def count(deployment: Deployment) -> int:
+    """Of the hosts that answer."""
+    return len(engines(deployment))
+
+
 def replicas(deployment: Deployment) -> dict[str, Deployment]:
     """Each as a deployment of its host alone; one engine over several hosts is one."""
     if deployment.plan.machine.hosts > 1:
