@@ -243,6 +243,24 @@ def test_each_that_is_lost_is_put_back_until_the_end_of_all(tmp_path: Path) -> N
     assert down(door(aws, clock, tmp_path)).left == ()
 
 
+def test_an_end_that_was_moved_is_that_of_what_is_rented_later(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    order, at = three(ttl_minutes=480), door(aws, clock, tmp_path)
+    lost, *_ = up(at, order).instance_ids
+    end = rented_machines.extend(at, order, 100)  # sooner than ordered
+    aws.regions["us-east-1"].terminate_instances(InstanceIds=[lost])
+    clock.sleep(60)
+    before = set(machines(aws))
+    up(at, order)
+    (new,) = set(machines(aws)) - before
+    tags = {tag["Key"]: tag["Value"] for tag in aws.regions["us-east-1"].instances[new]["Tags"]}
+    until = rented_machines.moment(tags["corral:expires-at"])
+    assert until is not None
+    assert 0 <= (end - until).total_seconds() < 60
+    schedule = aws.schedulers["us-east-1"].schedules["corral-t1", f"end-{new}"]
+    assert schedule["ScheduleExpression"] == f"at({utc(end).removesuffix('Z')})"
+
+
 def test_with_less_than_a_quarter_of_an_hour_left_none_is_rented(tmp_path: Path) -> None:
     aws, clock = fresh()
     order = three(ttl_minutes=480)

@@ -71,14 +71,15 @@ def of_probe(plan: Plan, measured: Measured, promised: Promised) -> Speed:
             "Give the sweep.json of other loads, or promise more: corral probe sweep " + pasted(probe.url),
         )
     part = "steady part" if steady else "whole run, ramp and drain included"
+    each = f", of which each of {probe.servers} equal servers did its share" if probe.servers > 1 else ""
     return Speed(
-        output_tokens_per_s=exact(rate),
-        output_tokens_per_s_low=exact(low),
-        output_tokens_per_s_high=exact(high),
+        output_tokens_per_s=exact(rate / probe.servers),
+        output_tokens_per_s_low=exact(low / probe.servers),
+        output_tokens_per_s_high=exact(high / probe.servers),
         input_tokens_per_request=exact(probe.input_tokens / probe.succeeded),
         output_tokens_per_request=exact(probe.output_tokens / probe.succeeded),
         basis="measured",
-        how=f"{part} of {probe.succeeded} requests, {point.load}, {probe.started_at}",
+        how=f"{part} of {probe.succeeded} requests, {point.load}, {probe.started_at}{each}",
         point=point,
     )
 

@@ -46,8 +46,8 @@ def other_version(plan: Plan, probe: ProbeReport) -> str:
 
 
 def other_speed(plan: Plan, probe: ProbeReport) -> str:
-    """That the probe measured what the plan's machine cannot do, or far less than it does."""
-    expected = predicted_at(plan, probe)
+    """That the probe measured what the plan's machine cannot do, or far less than it does; of one server."""
+    expected = predicted_at(plan, probe) if probe.servers == 1 else None
     steady = probe.steady
     rate = steady.output_tokens_per_s if steady else probe.output_tokens_per_s
     band = plan.throughput.band if plan.throughput else 0.0

@@ -82,6 +82,7 @@ class Figures:
             model=run.model,
             machine=run.target.machine,
             precision=run.target.precision,
+            servers=run.target.servers,
             started_at=run.started_at,
             load=load_of(run),
             sent=samples.sent + self.ending.unfinished,

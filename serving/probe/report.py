@@ -145,6 +145,8 @@ class ProbeReport(Document):
     machine: Line | None = Field(default=None, exclude_if=lambda name: name is None)
     """That the probed deployment was planned for; absent where only a URL was known. So is the other."""
     precision: Line | None = Field(default=None, exclude_if=lambda name: name is None)
+    servers: int = Field(default=1, ge=1, exclude_if=lambda count: count == 1)
+    """How many equal servers answered behind one address, all of whose tokens are counted; absent for one."""
     started_at: str
     load: dict[str, object]
     sent: int

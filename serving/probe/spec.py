@@ -49,6 +49,8 @@ class Target(Record):
     machine: Line | None = Field(default=None, exclude_if=lambda name: name is None)
     """That a deployment was planned for, where its name was given; so is the other."""
     precision: Line | None = Field(default=None, exclude_if=lambda name: name is None)
+    servers: int = Field(default=1, ge=1, exclude_if=lambda count: count == 1)
+    """How many equal servers stand behind that address; absent for one."""
 
     @property
     def url(self) -> str:

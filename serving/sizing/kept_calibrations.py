@@ -45,6 +45,11 @@ def add(plan: Plan, probe: "ProbeReport") -> Calibration:
     """
     check_probed(plan, probe.model)
     check_same_server(plan, probe)
+    if probe.servers > 1:
+        raise UsageError(
+            f"The probe was of {probe.servers} servers behind one address; a machine is calibrated by one of them.",
+            "Probe one of them by its own URL, as corral status says it.",
+        )
     if plan.drafts:
         raise UsageError(
             "The plan's server proposes tokens: from its probe the model's own speed cannot be told apart.",
