@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from deploy.by_name import is_named
 from deploy.doctor import Diagnosis, of_corral
+from deploy.gateway import gateway
+from deploy.gateway.certificates import ends_soon
 from deploy.line import status
 from deploy.next_step import known_of, next_step
 from deploy.provision_request import Where, wishes_of
@@ -19,6 +21,7 @@ from deploy.up_request import SizedFirst
 from infra.asked import again
 from infra.errors import CorralError, ServerError, UsageError
 from infra.lifetime import LONGEST_MINUTES
+from infra.quantity import counted
 from infra.say import no_questions, progress
 from serving.model.models import models
 from serving.sizing.size_options import WhichMachine
@@ -77,6 +80,7 @@ def checked(deployment: Deployment, token_file: str) -> Iterator[Checkup]:
     except CorralError as error:
         yield failure("deployment", error)
     yield of_engine(deployment)
+    yield from of_certificate(deployment.name)
     yield from of_corral(token_file)
     rents = PLACES[deployment.target].rents
     is_there = current is not None and (current.state in IS_THERE or (rents and current.state != "absent"))
@@ -104,6 +108,34 @@ def of_status(deployment: Deployment, current: Status) -> Iterator[Checkup]:
     if current.expires_at:
         fix = f"Later: corral extend {deployment.name} {hours_beyond(current.expires_at)}h"
         yield Checkup(name="end", outcome="ok", found=f"it ends itself at {current.expires_at}", fix=fix)
+
+
+def of_certificate(name: str) -> Iterator[Checkup]:
+    """When its gateway's ends: who renews it, and that somebody must where nobody does by himself."""
+    if not gateway.exists(name):
+        return
+    now = gateway.status(name)
+    if not (end := now.certificate_ends_at):
+        return
+    days = (end - datetime.now(UTC)).days
+    found = (
+        f"it ends on {end:%Y-%m-%d}, in {counted(days, 'day')}"
+        if days >= 0
+        else f"it ended on {end:%Y-%m-%d}"
+    )
+    own = f"corral gateway status {name}{again()}"
+    fix = (
+        own
+        if now.ca_file
+        else f"Renew it, then, with the options that are to hold: corral gateway {name}{again()}"
+    )
+    if not ends_soon(end):
+        yield Checkup(name="certificate", outcome="ok", found=found)
+    elif days >= 0:
+        yield Checkup(name="certificate", outcome="warning", found=found, fix=fix)
+    else:
+        code = ServerError.exit_code
+        yield Checkup(name="certificate", outcome="failed", found=found, fix=fix, exit_code=code)
 
 
 def hours_beyond(end: str) -> int:

@@ -169,6 +169,7 @@ def status(deployment: Deployment) -> Status:
     """What a deployment is doing now, asked in the time of one look."""
     with deadline.within(LOOK_S):
         found = settling.told(place_of(deployment).status(deployment), deployment)
+    gateway.keep_certificate(deployment.name)
     seen = {"adapters": deployment.plan.serve.adapters, "gateway": gateway.address(deployment.name)}
     return found.model_copy(update=seen)
 

@@ -42,11 +42,16 @@ def start(name: Name, asked: GatewayOptions, dry_run: DryRun = False, as_json: J
 
 @app.command("status")
 def status(name: Name, as_json: Json = False) -> int:
-    """What it is doing: its servers, their requests, its certificate's end. Exit code 7 when it does not run."""
+    """What it is doing: its servers, their requests, its certificate's end. Exit code 7 when it does not run.
+
+    A certificate of corral's own authority that ends within 30 days is renewed.
+    """
+    from deploy.gateway.gateway import keep_certificate
     from deploy.gateway.gateway import status as look
     from deploy.gateway.gateway_text import shown
     from infra.say import emit
 
+    keep_certificate(name)
     now = look(name)
     emit(now, shown(now), as_json)
     return 0 if now.state == "running" else 7

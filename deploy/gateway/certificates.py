@@ -5,11 +5,12 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from deploy.gateway import haproxy
+from deploy.gateway import admin_socket, haproxy
 from deploy.gateway.gateway_options import GatewayOptions
-from deploy.gateway.haproxy_config import TLS
-from infra.errors import DocumentError, HostError
-from infra.record import read_bytes, write_text_atomically
+from deploy.gateway.haproxy_config import ADMIN, TLS
+from infra import locks
+from infra.errors import DocumentError, HostError, ServerError
+from infra.record import read_bytes, refused, write_text_atomically
 
 AUTHORITY, AUTHORITY_KEY = "ca.pem", "ca.key"
 DAYS, AUTHORITY_DAYS = 90, 3650
@@ -39,17 +40,17 @@ def write(folder: Path, asked: GatewayOptions) -> None:
     write_text_atomically(folder / TLS, "\n".join(part.strip() for part in parts) + "\n")
 
 
-def make(folder: Path, asked: GatewayOptions) -> None:
-    """A certificate for 90 days by corral's own authority, unless there is one for these names that lasts."""
+def make(folder: Path, asked: GatewayOptions) -> bool:
+    """A certificate for 90 days by corral's own authority, unless there is one for these names that lasts: whether."""
     names = " ".join(alternative(name) for name in (asked.tls_name or (asked.host,)))
     known = folder / NAMES
     if (
         (folder / TLS).exists()
         and known.exists()
         and known.read_text() == names
-        and end_of(folder / TLS) - datetime.now(UTC) > RENEWED_BEFORE
+        and not ends_soon(end_of(folder / TLS))
     ):
-        return
+        return False
     authority, key = folder / AUTHORITY, folder / AUTHORITY_KEY
     if not (authority.exists() and key.exists()):
         request(
@@ -72,6 +73,40 @@ def make(folder: Path, asked: GatewayOptions) -> None:
     for part in parts:
         part.unlink()
     write_text_atomically(known, names)
+    return True
+
+
+def renew(folder: Path, asked: GatewayOptions) -> None:
+    """Have corral's own authority sign again what ends soon, and the running gateway serve it, cutting no stream.
+
+    Raises HostError where openssl or the disk cannot, ServerError where the gateway does not take it.
+    """
+    if not ends_soon(end_of(folder / TLS)):
+        return
+    try:
+        with locks.in_turn(folder / ".certificate.lock", lambda: None):
+            if make(folder, asked):
+                serve(folder)
+    except OSError as error:
+        raise refused(folder, error) from None
+
+
+def serve(folder: Path) -> None:
+    """Have the running gateway show its new certificate from now on. Raises ServerError."""
+    admin_socket.ask(folder / ADMIN, f"set ssl cert {TLS} <<\n{(folder / TLS).read_text()}")
+    answer = admin_socket.ask(folder / ADMIN, f"commit ssl cert {TLS}")
+    if not answer.endswith("Success!"):  # HAProxy gives no other sign of it
+        raise ServerError(f"The gateway does not take its new certificate: {answer}", "Stop and start it.")
+
+
+def is_own(asked: GatewayOptions) -> bool:
+    """Whether corral's own authority makes it."""
+    return asked.has_tls and asked.tls_cert is None
+
+
+def ends_soon(end: datetime) -> bool:
+    """Whether it is to be renewed."""
+    return end - datetime.now(UTC) <= RENEWED_BEFORE
 
 
 AUTHORITY_EXTENSIONS = ("basicConstraints=critical,CA:TRUE,pathlen:0", "keyUsage=critical,keyCertSign")
@@ -132,4 +167,4 @@ def ends_at(folder: Path) -> datetime | None:
 
 def authority(folder: Path, asked: GatewayOptions) -> Path | None:
     """What clients must trust, where corral's own authority made the certificate."""
-    return folder / AUTHORITY if asked.has_tls and asked.tls_cert is None else None
+    return folder / AUTHORITY if is_own(asked) else None

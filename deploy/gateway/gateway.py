@@ -16,8 +16,9 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.deployment import folder as deployment_folder
 from infra import locks
 from infra.data import shipped_text
-from infra.errors import DocumentError, UsageError
+from infra.errors import CorralError, DocumentError, UsageError
 from infra.record import Document, Record, write_text_atomically
+from infra.say import progress
 from serving.vllm import server
 
 DOCUMENT = "gateway.json"
@@ -159,6 +160,20 @@ def status(name: str) -> GatewayStatus:
         certificate_ends_at=certificates.ends_at(place) if asked.has_tls else None,
         metrics_url=f"http://127.0.0.1:{asked.metrics_port}/metrics" if asked.metrics_port else None,
     )
+
+
+def keep_certificate(name: str) -> None:
+    """Renew what corral's own authority signed, where a gateway that runs on this machine has it and it ends soon.
+
+    What stands against it is told, and stops nobody.
+    """
+    place = folder(name)
+    if not (exists(name) and haproxy.members(place) and certificates.is_own(load(name).asked)):
+        return
+    try:
+        certificates.renew(place, load(name).asked)
+    except CorralError as error:
+        progress(f"warning: the gateway's certificate is not renewed: {error.message}")
 
 
 def stop(name: str, within_s: float) -> None:

@@ -1,5 +1,6 @@
 """PURE: what `corral gateway` and `corral keys` say to a person."""
 
+from deploy.gateway.certificates import ends_soon
 from deploy.gateway.gateway import GatewayStatus
 from deploy.gateway.keys import Key, Keys, NewKey, now_utc
 from infra.argument import pasted
@@ -16,7 +17,7 @@ def shown(now: GatewayStatus) -> str:
     if now.ca_file:
         lines.append(f"trust:    {pasted(now.ca_file)}")
     if now.certificate_ends_at:
-        lines.append(f"TLS:      until {now.certificate_ends_at:%Y-%m-%d}; the same command again renews it")
+        lines.append(f"TLS:      until {now.certificate_ends_at:%Y-%m-%d}; {how_it_goes_on(now)}")
     if now.metrics_url:
         lines.append(f"metrics:  {now.metrics_url}")
     lines.append(f"audit:    {pasted(now.audit_file)}")
@@ -24,6 +25,16 @@ def shown(now: GatewayStatus) -> str:
     if now.state == "stopped":
         lines.append(f"start:    corral gateway {now.name}")
     return "\n".join(lines)
+
+
+def how_it_goes_on(now: GatewayStatus) -> str:
+    """Who renews a certificate, and when that is due."""
+    assert now.certificate_ends_at
+    if now.ca_file:
+        return "corral renews it"
+    if ends_soon(now.certificate_ends_at):
+        return f"renew it now, then, with the options that are to hold: corral gateway {now.name}"
+    return "you renew it"
 
 
 def new_key(made: NewKey) -> str:
