@@ -453,6 +453,13 @@ def ip(box: Path, arguments: list[str]) -> None:
             sys.exit(f'Command "{arguments}" is unknown, try "ip help".')
 
 
+def nsenter(box: Path, arguments: list[str]) -> NoReturn:
+    """The host's own mounts: whoever looks there is in no unit, and here there is no other place."""
+    if arguments[:4] != ["--target", "1", "--mount", "--"]:
+        sys.exit(f"nsenter: failed to execute {arguments}")
+    os.execvp(arguments[4], arguments[4:])
+
+
 TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
     "python3": host_python,
     "python3.11": host_python,
@@ -465,4 +472,5 @@ TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
     "mountpoint": mountpoint,
     "ip": ip,
     "sleep": sleep,
+    "nsenter": nsenter,
 }

@@ -651,6 +651,26 @@ def test_a_start_that_failed_on_a_full_disk_is_made_again_once_there_is_room(
     assert heal.noted(host.place.run) == judge.Ends(1, 1)
 
 
+@pytest.mark.parametrize("marks", ["run", "root"])
+def test_a_start_that_was_refused_as_the_roots_disk_is_full_uses_up_none(
+    marks: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's own folder may be on another disk, which has room."""
+
+    def statvfs(path: Path) -> Any:
+        return SimpleNamespace(f_bavail=0 if path == host.place.root else 2**40, f_frsize=1)
+
+    monkeypatch.setattr("os.statvfs", statvfs)
+    words = "/root takes nothing more"
+    for _ in range(9):
+        (getattr(host.place, marks) / "refused").write_text(f"{words}\n")
+        host.end()
+    assert host.history == [("died", words)] * 9
+    assert heal.noted(host.place.run) == judge.Ends()
+    host.end()  # for something else
+    assert heal.noted(host.place.run) == judge.Ends(1, 1)
+
+
 def test_what_a_start_waits_for_leaves_a_third_of_systemds_hour_to_the_sums_of_the_weights(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

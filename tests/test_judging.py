@@ -221,3 +221,21 @@ def test_it_ends_with_what_is_to_be_done(
 def test_every_ill_that_ends_a_server_has_a_code() -> None:
     assert {*codes.ILL, *judge.ALIVE} == set(judge.WORDS)
     assert len(set(codes.ILL)) == len(codes.ILL)
+
+
+def test_a_judge_that_can_note_nothing_judges_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "asked").mkdir()
+    heard: list[tuple[str, ...]] = []
+    with serving(RIGHT, heard) as url:
+        look = judging.Server(url, MODEL, "sk-1", tmp_path / "asked").look()
+    assert look._replace(at_s=0.0) == Look(0.0, "ok", "ok", "ok", "ok", (READING, READING))
+
+
+def test_what_it_notes_takes_the_room_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full memory takes no new page, and the one it has."""
+    path = tmp_path / "asked"
+    path.write_text("2 1 and more\n")
+    before = path.stat().st_ino
+    monkeypatch.setattr(Path, "write_text", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    judging.write_over(path, "4 2\n")
+    assert (path.read_text(), path.stat().st_ino) == ("4 2\n", before)

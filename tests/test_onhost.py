@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -586,6 +586,72 @@ def test_a_server_never_starts_without_its_lock_or_its_key_and_that_is_told(
     assert made.path(f"{ROOT}/phase").read_text() == f"failed: start: {why}\n"
     # The end of what there was goes on without nft, too.
     assert made.run([f"{ROOT}/bin/lock", "off", "scout"]).returncode == 0
+
+
+def takes_nothing(path: Path) -> None:
+    """As on a full disk: whoever writes there is refused."""
+    path.unlink(missing_ok=True)
+    path.mkdir(parents=True)
+
+
+FULL = [f"{ROOT}/phase", f"{ROOT}/refused"]
+REFUSED = [f"{ROOT}/refused", "/run/corral-scout/refused"]
+
+
+@pytest.mark.parametrize(
+    ("full", "kept"),
+    [([], REFUSED), (FULL, REFUSED[1:]), (["/run/corral-scout/refused"], REFUSED[:1]), ({*FULL, *REFUSED}, [])],
+    ids=["room", "no room on the disk", "no room in memory", "no room"],
+)
+def test_why_a_start_is_refused_is_told_and_kept_wherever_there_is_room(
+    full: Iterable[str], kept: list[str], box: MakeBox
+) -> None:
+    made = box(api_key="generated", weights="")
+    assert prepare(made).returncode == 0
+    made.path(f"{ROOT}/secrets.env").unlink()
+    for path in full:
+        takes_nothing(made.path(path))
+    done = made.run([f"{ROOT}/bin/lock", "on", "scout"])
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"corral: {NO_KEY}, so the server is not started",
+    )
+    assert last_phase(made.console, "scout").words == f"failed: start: {NO_KEY}"
+    assert {
+        path: made.path(path).read_text() for path in REFUSED if made.path(path).is_file()
+    } == dict.fromkeys(kept, f"{NO_KEY}\n")
+
+
+def test_a_full_disk_is_named_where_the_rules_cannot_be_kept_and_hinders_no_start_that_needs_no_room(
+    box: MakeBox,
+) -> None:
+    made = box(api_key="generated", weights="")
+    assert prepare(made).returncode == 0
+    takes_nothing(made.path(f"{ROOT}/loaded.nft"))
+    done = made.run([f"{ROOT}/bin/lock", "on", "scout"])
+    root = made.path(ROOT)
+    why = (
+        f"{root} takes nothing more, so the lock's rules cannot be kept; make room there (df -h {root}), and it "
+        "starts by itself"
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"corral: {why}, so the server is not started",
+    )
+    made.path(f"{ROOT}/loaded.nft").rmdir()
+    assert start_of(made, setup(api_key="generated")) == [0]
+    # What failed before is mended, which cannot be told now.
+    (made.path(f"{ROOT}/phase")).write_text("failed: start: nft is missing\n")
+    made.path(f"{ROOT}/bin/phase").write_text("#!/bin/sh\nexit 1\n")
+    assert start_of(made, setup(api_key="generated")) == [0]
+
+
+def test_what_is_said_of_a_deployment_is_said_on_a_full_disk_too(box: MakeBox) -> None:
+    made = box()
+    takes_nothing(made.path(f"{ROOT}/phase"))
+    made.path(f"{ROOT}/interrupted").touch()  # all that a full disk took of it
+    done = made.run([f"{ROOT}/bin/phase", "interrupted by EC2: soon"])
+    assert (done.returncode, last_phase(made.console, "scout").words) == (1, "interrupted by EC2: soon")
 
 
 def test_once_it_is_mended_the_server_starts_and_nothing_is_said_to_fail(box: MakeBox) -> None:

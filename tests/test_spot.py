@@ -133,8 +133,8 @@ def test_the_notice_is_said_and_the_server_stopped(
     monkeypatch.setattr(subprocess, "run", recording)
     spot.interrupt(tmp_path, "corral-scout.service", NOTICE["time"])
     stop = [] if first else [["systemctl", "stop", "corral-scout.service"]]
-    assert commands == [[f"{tmp_path}/bin/phase"], *stop]
     words = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z\n"
+    assert commands == [[f"{tmp_path}/bin/phase", words.strip()], *stop]
     assert (tmp_path / "phase").read_text() == words
     # A preparation that goes on has nothing to add.
     run(["sh", tmp_path / "bin/phase", "prepared"], check=True)
@@ -153,3 +153,19 @@ def test_words_that_cannot_be_said_keep_no_server_from_stopping(
     with pytest.raises(SystemExit, match="corral: failed"):  # so that systemd has it tried again
         spot.interrupt(tmp_path, "corral-scout.service", NOTICE["time"])
     assert (tmp_path / "told").read_text() == "stop corral-scout.service\n"
+
+
+def test_a_disk_that_takes_no_word_keeps_no_server_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "interrupted").mkdir()  # who writes it is refused
+    told: list[list[str]] = []
+
+    def run(command: list[Any], **_: Any) -> Any:
+        told.append([str(word) for word in command[2:]])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    spot.interrupt(tmp_path, "corral-scout.service", NOTICE["time"])
+    words = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z"
+    assert told == [[f"{tmp_path}/bin/phase", words], ["systemctl", "stop", "corral-scout.service"]]

@@ -381,3 +381,14 @@ def test_without_limits_it_never_ends_anything(tmp_path: Path) -> None:
     given = watch.parsed(options(tmp_path, NOBODY, 0))
     assert watch.reason_to_end(given, 1e12, UP_S) == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_notes_go_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {"memory": 1, "disk": 1}
+    monkeypatch.setattr("os.statvfs", lambda path: SimpleNamespace(f_bavail=free[Path(path).name]))
+    memory, disk = tmp_path / "memory", tmp_path / "disk"
+    assert watch.with_room(memory, disk) == memory
+    free["memory"] = 0
+    assert watch.with_room(memory, disk) == disk
+    monkeypatch.undo()
+    assert watch.with_room(tmp_path / "nowhere", disk) == disk

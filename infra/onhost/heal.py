@@ -182,7 +182,7 @@ def gpus_there(place: Place, wanted: int, sleep: Callable[[float], None]) -> int
 def full_for_long(place: Place, sleep: Callable[[float], None]) -> str:
     """Why there still is no room for what a server writes, after a wait for it; nothing where there is some."""
     waited_s = 0.0
-    while (words := full(place)) and waited_s < FULL_S:
+    while (words := full(place.state)) and waited_s < FULL_S:
         if not waited_s:
             note(place, "waiting", words)
         sleep(FULL_EVERY_S)
@@ -190,17 +190,15 @@ def full_for_long(place: Place, sleep: Callable[[float], None]) -> str:
     return words
 
 
-def full(place: Place) -> str:
-    """That the server's folder takes nothing more, and what to do; nothing where it does, or nobody tells."""
+def full(folder: Path) -> str:
+    """That a folder takes nothing more, and what to do; nothing where it does, or nobody tells."""
     try:
-        disk = os.statvfs(place.state)
+        disk = os.statvfs(folder)
     except OSError:
         return ""
     if disk.f_bavail * disk.f_frsize >= ROOM_BYTES:
         return ""
-    return (
-        f"the disk of {place.state} is full; make room there (df -h {place.state}), and it starts by itself"
-    )
+    return f"the disk of {folder} is full; make room there (df -h {folder}), and it starts by itself"
 
 
 def gpus_told() -> int | None:
@@ -233,7 +231,8 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
             text_of(place.root / "interrupted") or ("" if is_up() else "the host shuts down"),
         )
         return
-    no_room = full(place) if served_s is None else ""
+    # The lock's rules are kept at the root, which may be another disk than the server's own.
+    no_room = (full(place.state) or (refused and full(place.root))) if served_s is None else ""
     # Where its start was refused the code is that of an earlier end.
     cause = verdict or refused or f"{cause_of(environ)}{no_room and '; '}{no_room}"
     invocation = environ.get("INVOCATION_ID", "")

@@ -44,8 +44,10 @@ judges() { # judges TABLE: whether it is for the user of this start
 }
 
 load() { # not piped into nft, which would load what there is of a file that cannot be read
-    rules=$(rules) && printf '%s\n' "$rules" | nft -f - && rules=$(listed) && judges "$rules" || return
-    # They stay after an end, so that a full disk keeps no server from starting again.
+    rules=$(rules) && printf '%s\n' "$rules" | nft -f - && rules=$(listed) && judges "$rules"
+}
+
+keep() { # keep the rules as they are loaded: after an end, too, so that a full disk keeps no server from starting again
     [ "$rules" = "$(cat "$loaded" 2>/dev/null)" ] || printf '%s\n' "$rules" >"$loaded"
 }
 
@@ -80,7 +82,10 @@ end_all() { # end what the server left running; fails where it multiplies faster
 
 refuse() { # told where the log, `corral status` and the console output of the cloud show it
     "$root/bin/phase" "failed: start: $*" || true
-    echo "$*" >"$root/refused" || true # for bin/heal
+    # For bin/heal. In memory too, which no full disk takes away: the host's, as the unit has a /run of its own.
+    echo "$*" >"$root/refused" || true
+    # shellcheck disable=SC2016 # the inner shell's own
+    nsenter --target 1 --mount -- sh -c 'mkdir -p "$1" && echo "$2" >"$1/refused"' sh "/run/corral-$name" "$*" || true
     echo "corral: $*, so the server is not started" >&2
     exit 1
 }
@@ -96,7 +101,8 @@ on)
     end_all || refuse "an earlier server cannot be ended"
     nft delete table inet "$table" 2>/dev/null || true # that of an earlier start is none of this one
     load || refuse "the egress lock cannot be loaded"
-    case $(cat "$root/phase" 2>/dev/null) in "failed: start:"* | "failed: lock:"*) "$root/bin/phase" prepared ;; esac # what failed is mended
+    keep || refuse "$root takes nothing more, so the lock's rules cannot be kept; make room there (df -h $root), and it starts by itself"
+    case $(cat "$root/phase" 2>/dev/null) in "failed: start:"* | "failed: lock:"*) "$root/bin/phase" prepared || true ;; esac # what failed is mended
     ;;
 check)
     ask

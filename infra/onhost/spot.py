@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -68,9 +69,11 @@ def asked(url: str, method: str, headers: dict[str, str]) -> str:
 
 def interrupt(root: Path, unit: str, ends_at: str) -> None:
     """Say it, and stop the server. One that works for the server of another box goes on for that one's requests."""
-    (root / "interrupted").write_text(f"interrupted by EC2: spot notice, ends at {ends_at}\n")
+    words = f"interrupted by EC2: spot notice, ends at {ends_at}"
+    with suppress(OSError):  # a full disk keeps no server from its end
+        (root / "interrupted").write_text(f"{words}\n")
     # A console may be held up; a drain takes what is left of the two minutes.
-    code = subprocess.run(["timeout", "5", root / "bin/phase"], check=False).returncode
+    code = subprocess.run(["timeout", "5", root / "bin/phase", words], check=False).returncode
     if not (root / "first").exists():
         code |= subprocess.run(["timeout", "110", "systemctl", "stop", unit], check=False).returncode
     if code:

@@ -64,9 +64,17 @@ def reason_to_end(options: argparse.Namespace, now_s: float, up_s: float) -> str
         return ""
     seen = activity(options.metrics, options.unit, options.root, options.asked)
     # In memory where the unit has a folder there: a full disk keeps no idle box from its end.
-    notes = Path(os.environ.get("RUNTIME_DIRECTORY") or options.root)
+    notes = with_room(Path(os.environ.get("RUNTIME_DIRECTORY") or options.root), options.root)
     idle_s = idle_for(notes / "activity", seen, now_s, up_s)
     return f"no request for {idle_s / 60:.0f} minutes" if idle_s >= options.idle_minutes * 60 else ""
+
+
+def with_room(folder: Path, other: Path) -> Path:
+    """The folder, or the other one where its disk, or its memory, is full."""
+    with suppress(OSError):
+        disk = os.statvfs(folder)
+        return folder if disk.f_bavail else other
+    return other
 
 
 def is_over(limit: Path, now_s: float, up_s: float) -> bool:
