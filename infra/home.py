@@ -51,10 +51,18 @@ def make_folder(folder: Path) -> None:
     if folder == ours or ours in folder.parents:
         for place in (*reversed(folder.parents), folder):
             if not place.exists():
-                place.mkdir(mode=0o755 if place in ours.parents else 0o700, exist_ok=True)
+                make(place, 0o755 if place in ours.parents else 0o700)
             elif ours in (place, place.parent):
                 keep_private(place, is_home=place == ours)
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder, 0o777)
+
+
+def make(folder: Path, mode: int) -> None:
+    """Make a folder. Raises PermissionError, as in somebody else's, where a file is in the way or none can be made."""
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:  # /proc says the first
+        raise PermissionError(errno.EPERM, f"it takes no folder ({error.strerror})", str(folder)) from None
 
 
 def keep_private(place: Path, is_home: bool) -> None:

@@ -15,6 +15,7 @@ def minutes(text: str, flag: str) -> int:
         value = 0
     if not SHORTEST_MINUTES <= value <= LONGEST_MINUTES or value != int(value):
         raise UsageError(
-            f"{flag} {text} is no time limit between 10 minutes and 30 days.", f"For example: {flag} 8h"
+            f"{flag} {text} is no time limit between 10 minutes and 30 days.",
+            f"For example: {f'{flag} ' if flag.startswith('-') else ''}8h",
         )
     return int(value)

@@ -10,7 +10,7 @@ from serving.sizing.traffic_options import FurtherOfTraffic, MachineOptions, Pro
 
 
 def capacity(
-    model: Annotated[str, typer.Argument(help="scout or maverick.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="scout or maverick.")],
     traffic: TrafficOptions,
     promise: PromiseOptions,
     machines: MachineOptions,

@@ -237,11 +237,16 @@ def is_named(url: str, names: tuple[str, ...]) -> bool:
 def answering(url: str, endpoint: EndpointOptions) -> "Target":
     """At whom: a URL or, by its name, a deployment where it answers, and what it was planned for."""
     from deploy.line import status
-    from deploy.targets.deployment import load, names
-    from infra.errors import EndpointError
+    from deploy.targets.deployment import NAME_PATTERN, load, names
+    from infra.errors import EndpointError, UsageError
     from serving.probe.endpoint_options import target_of
 
     if not is_named(url, names()):
+        if NAME_PATTERN.fullmatch(url):
+            raise UsageError(
+                f"{url!r} is neither a deployment here nor the URL of a server.",
+                f"Deployments here: {', '.join(names()) or 'none'}; a server is, for example, http://127.0.0.1:8000",
+            )
         return target_of(url, endpoint)
     deployment = load(url)
     current = status(deployment)

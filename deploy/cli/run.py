@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import typer
 
+from deploy.cli.verbs import VERBS
 from infra import placeholder
 from infra.errors import CorralError, HostError, Interrupted, UsageError
 from infra.say import Told, fail
@@ -30,7 +31,7 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
         error.hint = placeholder.hint(arguments, error.message, error.hint)
         return fail(error, as_json)
     except typer.TyperException as error:
-        return fail(usage_error(error), as_json)
+        return fail(usage_error(error, arguments), as_json)
     except (KeyboardInterrupt, typer.Abort):
         return fail(Interrupted("Interrupted."), as_json)
     except (BrokenPipeError, SystemExit) as error:  # the parser exits for the first, with 1
@@ -60,13 +61,15 @@ def has_left(stream: TextIO | None) -> bool:
     return bool(ready.poll(0))
 
 
-def usage_error(error: typer.TyperException) -> UsageError:
-    """Turn the parser's complaint into our one sentence and hint."""
+def usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
+    """Turn the parser's complaint into our one sentence and hint; it does not always say of which verb."""
     if sentence := why_not(error.__cause__):
         error.message = sentence
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "corral"
+    verb = next((word for word in arguments if not word.startswith("-")), "")
+    of_verb = f"corral {verb}" if verb in VERBS else "corral"
+    command = context.command_path if context is not None else of_verb
     return UsageError(message, f"See: {command} --help")
 
 

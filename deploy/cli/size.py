@@ -10,7 +10,10 @@ from serving.sizing.size_options import AnswerOptions, Options, RecipeOptions, W
 
 def size(
     model: Annotated[
-        str, typer.Argument(help="scout, maverick, a checkpoint folder, or OWNER/NAME on the Hub.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="scout, maverick, a checkpoint folder, or OWNER/NAME on the Hub."
+        ),
     ],
     options: Options,
     machine: WhichMachine,

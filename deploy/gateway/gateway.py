@@ -14,6 +14,7 @@ from deploy.targets.abilities import Replicated
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.deployment import folder as deployment_folder
+from deploy.targets.deployment import load as load_deployment
 from infra import locks
 from infra.data import shipped_text
 from infra.errors import CorralError, DocumentError, UsageError
@@ -66,8 +67,9 @@ def folder(name: str) -> Path:
 
 
 def load(name: str) -> Gateway:
-    """The gateway of a deployment. Raises DocumentError where it has none."""
+    """The gateway of a deployment. Raises DocumentError where it has none, or where there is no such deployment."""
     if not (folder(name) / DOCUMENT).exists():
+        load_deployment(name)
         raise DocumentError(f"{name} has no gateway.", f"Start one: corral gateway {name}")
     return Gateway.read(folder(name) / DOCUMENT)
 
