@@ -15,7 +15,18 @@ from box_tools import start
 
 from infra import host, host_units
 
-NAMES = ("apt-get", "aws", "ip", "mountpoint", "nft", "nsenter", "python3", "python3.11", "shutdown", "systemctl")
+NAMES = (
+    "apt-get",
+    "aws",
+    "ip",
+    "mountpoint",
+    "nft",
+    "nsenter",
+    "python3",
+    "python3.11",
+    "shutdown",
+    "systemctl",
+)
 # What of a host's own paths the scripts name; not what follows a variable, and not /dev/null.
 ABSOLUTE = re.compile(r"(?<![\w$}.])/(?=(?:opt|etc/systemd|etc/passwd|var/lib|run|proc)\b|dev/console)")
 

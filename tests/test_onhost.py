@@ -600,7 +600,12 @@ REFUSED = [f"{ROOT}/refused", "/run/corral-scout/refused"]
 
 @pytest.mark.parametrize(
     ("full", "kept"),
-    [([], REFUSED), (FULL, REFUSED[1:]), (["/run/corral-scout/refused"], REFUSED[:1]), ({*FULL, *REFUSED}, [])],
+    [
+        ([], REFUSED),
+        (FULL, REFUSED[1:]),
+        (["/run/corral-scout/refused"], REFUSED[:1]),
+        ({*FULL, *REFUSED}, []),
+    ],
     ids=["room", "no room on the disk", "no room in memory", "no room"],
 )
 def test_why_a_start_is_refused_is_told_and_kept_wherever_there_is_room(
