@@ -226,7 +226,7 @@ def test_every_ill_that_ends_a_server_has_a_code() -> None:
 def test_a_judge_that_can_note_nothing_judges_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "asked").mkdir()
     heard: list[tuple[str, ...]] = []
-    with serving(RIGHT, heard) as url:
+    with serving({**RIGHT}, heard) as url:
         look = judging.Server(url, MODEL, "sk-1", tmp_path / "asked").look()
     assert look._replace(at_s=0.0) == Look(0.0, "ok", "ok", "ok", "ok", (READING, READING))
 
