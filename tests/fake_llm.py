@@ -55,6 +55,8 @@ class Config:
     """What each request must say, lower case; whoever does not is refused, but for the list of models."""
     query: str = ""
     """What the path of a streamed request must end with."""
+    refused_field: str = ""
+    """Of a body: whoever sends it is refused, as pydantic says it."""
     length_field: str = ""
     """The only name under which an answer's length is taken."""
     models: str = "list"
@@ -140,6 +142,10 @@ class Server(asyncio.Protocol):
             self.answer(
                 400, {"error": {"message": words, "param": "max_tokens", "code": "unsupported_parameter"}}
             )
+        elif config.refused_field in body:
+            where = ["body", config.refused_field]
+            said = {"type": "extra_forbidden", "loc": where, "msg": "Extra inputs are not permitted"}
+            self.answer(422, {"detail": [said]})
         else:
             return False
         return True

@@ -14,16 +14,20 @@ from deploy.targets.deployment import folder, home
 ASKED = ["down", "scout", "--target", "ec2", "--region", "us-east-1"]
 
 
-def test_the_machine_of_a_near_name_is_named_and_nothing_is_said_to_be_gone(
-    aws: FakeAws,  # noqa: F811
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """As from another laptop, with the name that was meant."""
+@pytest.fixture
+def elsewhere(aws: FakeAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> FakeAws:  # noqa: F811
+    """An account with a machine that was rented from another laptop."""
     rented(tmp_path)
     shutil.rmtree(home())
-    there = aws.live()
     capsys.readouterr()
+    return aws
+
+
+def test_the_machine_of_a_near_name_is_named_and_nothing_is_said_to_be_gone(
+    elsewhere: FakeAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the name that was meant."""
+    there = elsewhere.live()
     assert run(ASKED) == 0
     *counts, nothing, others = capsys.readouterr().out.splitlines()
     assert {line.split()[1] for line in counts} == {"0"}
@@ -32,25 +36,20 @@ def test_the_machine_of_a_near_name_is_named_and_nothing_is_said_to_be_gone(
     assert others.startswith("there is: t1 in us-east-1: i-")
     assert others.endswith(" (corral down t1 --target ec2)")
     assert ", g5.12xlarge, running, until 2" in others
-    assert aws.live() == there
+    assert elsewhere.live() == there
     assert run([*ASKED, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["found"], said["left"], said["others"]) == (False, [], [others.removeprefix("there is: ")])
     assert run(["down", "t1", "--target", "ec2", "--region", "us-east-1", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert ("found" in said, "others" in said, aws.live()) == (False, False, [])
+    assert ("found" in said, "others" in said, elsewhere.live()) == (False, False, [])
 
 
 def test_what_a_machine_left_behind_is_named_too_and_an_empty_account_is_said_to_be_empty(
-    aws: FakeAws,  # noqa: F811
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    elsewhere: FakeAws, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rented(tmp_path)
-    shutil.rmtree(home())
-    for one in aws.regions["us-east-1"].instances.values():
-        one["ended"] = aws.clock() - 600
-    capsys.readouterr()
+    for one in elsewhere.regions["us-east-1"].instances.values():
+        one["ended"] = elsewhere.clock() - 600
     assert run(ASKED) == 0
     assert "there is: t1 in us-east-1: security-group" in capsys.readouterr().out
     assert run(["down", "t1", "--target", "ec2", "--region", "us-east-1"]) == 0

@@ -258,7 +258,7 @@ def test_a_server_that_starts_is_tried_again(
 WHERE = "http://host/v1/chat/completions"
 NO_ANSWER = f"{WHERE} does not stream an answer: "
 LOG = "Look at the server's log."
-APIS = "Try another API: --api chat, completions, messages or responses."
+APIS = "Try another API: --api completions, messages or responses."
 STARTING = "Is it still starting? Try again when it is ready, or look at its log."
 
 

@@ -57,6 +57,24 @@ def test_azure(fake_llm: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("api", "field", "tokens"), [("chat", "stream_options", 12), ("responses", "store", 12)]
+)
+def test_a_field_that_the_server_refuses_is_left_out_and_that_is_said(
+    fake_llm: Fake, tmp_path: Path, api: str, field: str, tokens: int
+) -> None:
+    url = fake_llm(refused_field=field)
+    report = probed(url, tmp_path / "out", "--api", api)
+    assert (report.succeeded, report.output_tokens) == (4, tokens)
+    assert f"the server refuses {field}: requests go without it" in report.notes
+    assert {field in body for body in bodies(url)} == {False}
+
+
+def test_a_field_of_the_users_own_is_not_left_out(fake_llm: Fake, tmp_path: Path) -> None:
+    url, own = fake_llm(refused_field="stream_options"), '{"stream_options": {"include_usage": true}}'
+    assert corral(["probe", url, *LOAD, "--extra-body", own, "--output", str(tmp_path / "out")]) == 8
+
+
 def test_a_model_that_is_named_needs_no_list(fake_llm: Fake, tmp_path: Path) -> None:
     assert probed(fake_llm(vllm=False, models="refused"), tmp_path, "--model", "fake").succeeded == 4
 

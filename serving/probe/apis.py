@@ -65,7 +65,7 @@ WORDS = ("text", "thinking", "name", "arguments", "function", "summary", "conten
 """Where the parts of a content, and the calls of tools, hold their text."""
 PARTS_WITHIN = 4
 """Parts lie no deeper in one another."""
-NO_REASON = (None, "", "null")
+NO_REASON = ("", "null")
 """Finish reasons of a choice that goes on."""
 
 
@@ -78,7 +78,9 @@ def completions_event(event: dict[str, Any]) -> Delta:
     reason = reason_in(event, choice)
     usage = event.get("usage") or (reason and (choice.get("usage") or nested(event, "usage")))
     text = choice.get("text") or ("" if reason or "text" in choice else None)
-    return of_choice(choice, text), reason, openai_counts(usage) if usage else None, False
+    if choice.get("index") and type(text) is str:
+        text = Beside(text)
+    return text, reason, openai_counts(usage) if usage else None, False
 
 
 def chat_event(event: dict[str, Any]) -> Delta:
@@ -93,7 +95,9 @@ def chat_event(event: dict[str, Any]) -> Delta:
     if not text or not isinstance(text, str):
         text = chat_text(delta, reason)
     usage = event.get("usage") or (reason and (choice.get("usage") or nested(event, "usage")))
-    return of_choice(choice, text), reason, openai_counts(usage) if usage else None, False
+    if choice.get("index") and type(text) is str:
+        text = Beside(text)
+    return text, reason, openai_counts(usage) if usage else None, False
 
 
 def chat_text(delta: dict[str, Any], reason: object) -> str | None:
@@ -136,6 +140,8 @@ def the_one_of(choices: list[dict[str, Any]]) -> dict[str, Any]:
 def reason_in(event: dict[str, Any], choice: dict[str, Any]) -> Any:
     """Why the choice ended; None where it goes on. Raises StreamFailure for a failed one."""
     reason = choice.get("finish_reason")
+    if reason is None and not event.get("error"):  # nearly always
+        return None
     if event.get("error") or reason in FAILED_REASONS:
         raise failure_of(event, choice)
     if reason in NO_REASON:
@@ -143,11 +149,6 @@ def reason_in(event: dict[str, Any], choice: dict[str, Any]) -> Any:
     if error := nested(event, "error"):  # Groq's, of an answer that it cut
         raise StreamFailure(error_text(error))
     return reason
-
-
-def of_choice(choice: dict[str, Any], text: str | None) -> str | None:
-    """The text, marked where its choice is not the first."""
-    return Beside(text) if choice.get("index") and type(text) is str else text
 
 
 def failure_of(event: dict[str, Any], choice: dict[str, Any]) -> StreamFailure:

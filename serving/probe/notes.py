@@ -14,6 +14,7 @@ def notes_of(maker: RequestMaker) -> tuple[str, ...]:
             if field
             else ()
         ),
+        *(f"the server refuses {name}: requests go without it" for name in maker.refused_fields),
         "the user's own prompts" if maker.workload.prompts_file is not None else lengths,
         "ignore_eos: every answer has the asked length"
         if maker.ignores_eos

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +39,8 @@ class RequestMaker:
     """The user's own, with their values."""
     length_field: str | None = None
     """What this server calls the answer's length, where it refuses the API's usual name."""
+    refused_fields: tuple[str, ...] = ()
+    """Of the body, which this server does not take."""
     left_out: frozenset[int] = frozenset()
     """The user's prompts that do not fit the model's context, by their place in the file."""
 
@@ -58,6 +60,19 @@ class RequestMaker:
     def salted(self) -> bool:
         """Whether the server keeps this run's prefix cache apart."""
         return self.facts.is_vllm and self.api.takes_vllm_fields
+
+    def without_refused(self, words: str) -> "tuple[RequestMaker, str] | None":
+        """A maker that does without what a refusal names, and what it does; None where that is nothing of ours."""
+        other = self.api.other_length_field
+        if self.length_field is None and other and other in words:
+            return replace(
+                self, length_field=other
+            ), f"asking for {other} in place of {self.api.length_field}"
+        ours = set(self.api.fields) - set(self.refused_fields) - set(self.workload.extra_body)
+        for name in sorted(ours):
+            if name in words:
+                return replace(self, refused_fields=(*self.refused_fields, name)), f"asking without {name}"
+        return None
 
     @property
     def url(self) -> str:
@@ -148,12 +163,14 @@ class RequestMaker:
 
     def extra(self) -> dict[str, Any]:
         """The fields that vLLM takes and others may refuse, and the user's own over them."""
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = dict.fromkeys(self.refused_fields)
         if self.ignores_eos:
             extra["ignore_eos"] = True
         if self.salted:
             extra["cache_salt"] = self.salt
-            if self.workload.per_chunk_usage and "stream_options" in self.api.fields:
+            if self.workload.per_chunk_usage and "stream_options" in {*self.api.fields} - {
+                *self.refused_fields
+            }:
                 extra["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         return extra | self.workload.extra_body
 

@@ -226,15 +226,10 @@ def warm_up(maker: RequestMaker, load: Load, say: Say) -> RequestMaker:
     for model in [each.model for each in maker.target.models] or [maker.model]:
         prompt = next(prompts)
         while not (result := tried(maker, trial, prompt, model)).ok:
-            other = maker.api.other_length_field
-            if (
-                maker.length_field is None
-                and other
-                and result.status in BAD_REQUEST
-                and other in words_of(result)
-            ):
-                say(f"the server refuses {maker.api.length_field}: asking for {other} in its place")
-                maker = replace(maker, length_field=other)
+            other = maker.without_refused(words_of(result)) if result.status in BAD_REQUEST else None
+            if other is not None:
+                maker, change = other
+                say(f"the server refuses what it was asked: {change}")
             elif not patience.allows(result.status, result.refused and result.refused.retry_after):
                 raise refusal(maker, result, model if maker.target.models else None)
         if maker.facts.exact_lengths:
@@ -342,7 +337,7 @@ def refusal(maker: RequestMaker, result: Result, model: str | None = None) -> En
     kind = TooLate if result.error in LATE else EndpointError
     return kind(
         f"{where} does not stream an answer: {status}{refused.words.rstrip('.')}.",
-        NO_STREAM if result.error == "not_a_stream" else hint_for(result.status, maker.is_listed),
+        NO_STREAM if result.error == "not_a_stream" else hint_for(result.status, maker),
     )
 
 
@@ -352,12 +347,12 @@ NO_STREAM = (
 )
 
 
-def hint_for(status: int, is_listed: bool) -> str:
+def hint_for(status: int, maker: RequestMaker) -> str:
     """What to try after an answer that is no stream."""
-    if status == 404 and not is_listed:
+    if status == 404 and not maker.is_listed:
         return "Leave --model out to take the first model the server lists."
     if status in (400, 404, 405):
-        *most, last = sorted(APIS)
+        *most, last = sorted(set(APIS) - {maker.target.api})
         return f"Try another API: --api {', '.join(most)} or {last}."
     if status in STARTING:
         return "Is it still starting? Try again when it is ready, or look at its log."
