@@ -12,6 +12,7 @@ import pytest
 from fake_aws import FakeAws, Faulty, Killed
 from fake_rented_box import own_key
 from renting import an_order, door, down, fresh, up
+from test_ec2_launch import Interrupting
 from test_ec2_several import Corral, aws, commands, corral, log, plan_on
 
 from deploy.gateway import gateway
@@ -22,7 +23,7 @@ from deploy.targets.place import Status
 from infra.aws import account_preflight, rented_machines, renting
 from infra.aws.order import Order, utc
 from infra.aws.request import Request
-from infra.errors import CapacityError, CorralError, HostError, UsageError
+from infra.errors import CapacityError, CorralError, HostError, Interrupted, UsageError
 from serving.probe.lengths import Lengths
 from serving.sizing.carried import Carried, Machines
 from serving.sizing.plan import Plan
@@ -298,6 +299,26 @@ def test_where_there_is_no_room_those_that_run_go_on(tmp_path: Path) -> None:
     assert set(machines(aws)) == set(rest)
 
 
+def test_ctrl_c_while_one_is_put_back_ends_nothing_and_says_what_costs(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    lost, *rest = up(door(aws, clock, tmp_path), three()).instance_ids
+    lose(aws, lost)
+    seen = account_preflight.survey(door(aws, clock, tmp_path), three())
+    calls = len(aws.calls)
+    renting.rent(door(Interrupting(aws, 10_000), clock, tmp_path), three(), seen)
+    calls = len(aws.calls) - calls
+    for at in range(2, calls):
+        aws, clock = fresh()
+        place = tmp_path / str(at)
+        lost, *rest = up(door(aws, clock, place), three()).instance_ids
+        lose(aws, lost)
+        seen = account_preflight.survey(door(aws, clock, place), three())
+        with pytest.raises(Interrupted) as failure:
+            renting.rent(door(Interrupting(aws, at), clock, place), three(), seen)
+        assert failure.value.hint == "Go on: corral serve t1; take it away: corral down t1"
+        assert (set(rest) <= set(machines(aws)), len(machines(aws)) <= 3) == (True, True), at
+
+
 def test_two_corrals_that_put_back_the_same_one_leave_no_more_than_were_ordered(tmp_path: Path) -> None:
     aws, clock = fresh()
     first, *_ = up(door(aws, clock, tmp_path), three()).instance_ids
@@ -407,6 +428,8 @@ def test_three_servers_are_one_deployment_from_up_to_down(
         "stopped"
     }
     assert [path.name for path in folder("t1").glob("tunnel*")] == []
+    with pytest.raises(UsageError, match="No way to t1 is open here"):
+        gateway.servers_of(load("t1"), opens=False)
     assert Status.model_validate_json(corral("status", "t1", "--json")[1]).state == "stopped"
     assert corral("serve", "t1")[0] == 0
     assert Status.model_validate_json(corral("status", "t1", "--json")[1]).state == "serving"

@@ -87,6 +87,11 @@ def joined(aws: Aws, order: Order, survey: Survey, there: tuple[Rented, ...]) ->
             f"{failure.hint}"
         )
         raise failure from None
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Interrupted while renting what {order.name} lacks; all that runs of it still costs.",
+            f"Go on: corral serve {order.name}; take it away: corral down {order.name}",
+        ) from None
     ids, region = tuple(machine.instance_id for machine in there), there[0].region
     aws.say(f"already launched: {', '.join(ids)}")
     end = power.end_of(order, there)

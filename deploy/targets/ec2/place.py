@@ -179,11 +179,16 @@ def endpoint(deployment: Deployment) -> Endpoint:
 def answering(deployment: Deployment, opens: bool) -> dict[str, Endpoint]:
     """Where each server answers from here, by the id of its machine; as it was last, where no way is opened.
 
-    What cannot be reached now is told, and hides no other. Raises HostError where none can, CloudError where none runs.
+    What cannot be reached now is told, and hides no other. Raises HostError where none can, CloudError where none runs,
+    UsageError where none is to be opened and none was.
     """
     order = documents.order_of(deployment)
-    if not opens:
-        return tunnels.noted(deployment, order)
+    if not opens and (found := tunnels.noted(deployment, order)):
+        return found
+    if not opens and not order.cidr:
+        raise UsageError(
+            f"No way to {deployment.name} is open here.", f"Serve it: corral serve {deployment.name}"
+        )
     aws = documents.aws_for(deployment.name)
     return tunnels.answering(deployment, order, servers(order, boxes.running(aws, deployment, order)))
 
