@@ -68,6 +68,41 @@ def test_everything_the_script_says_is_in_the_record() -> None:
     )
 
 
+def test_of_what_a_bare_host_does_not_say_there_is_the_least() -> None:
+    """Without NUMA its kernel lists no node, and is one all the same."""
+    said = "clock_s 5.5\ncpu_count 2\nmemory_total_kib 2048\nmemory_available_kib 1023\nnuma_nodes 0\nsystemd\nshm_kib "
+    assert facts.parse(said) == facts.HostFacts(
+        hostname="",
+        architecture="",
+        kernel="",
+        os="unknown",
+        boot_id="",
+        clock_s=5.5,
+        cpu_count=2,
+        cpu_flags=frozenset(),
+        numa_nodes=1,
+        memory_total_mib=2,
+        memory_available_mib=0,
+        shm_mib=0,
+        disk_free_mib={},
+        ports_in_use=frozenset(),
+        interfaces={},
+        privilege="none",
+        systemd=None,
+        python=None,
+        landlock=0,
+        tools=frozenset(),
+        nvidia_device=False,
+        nvswitch=False,
+        fabric_manager="",
+        topology=(),
+        gpu=facts.GpuReport(),
+    )
+    for line in said.splitlines()[:4]:
+        with pytest.raises(HostError, match="What the host says about itself cannot be read"):
+            facts.parse(said.replace(line, ""))
+
+
 @pytest.mark.parametrize(
     ("path", "free_mib"),
     [("/home/a", 102400), ("/opt/my models/scout", 3686400), ("/opt/my modelsX", 102400), ("/", 102400)],

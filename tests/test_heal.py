@@ -478,6 +478,7 @@ def test_weights_of_ones_own_are_held_to_the_sums_of_the_first_start_whatever_th
         for place in ("", "/draft", "/adapters/tuned")
     ]
     assert verified(host, capsys) == rows
+    assert list(host.place.root.rglob("*.sums")) == []  # to look notes nothing
     host.begin()
     noted = [
         row | {"by": "the first start's", "files": 1, "bytes": size}

@@ -94,6 +94,17 @@ def test_what_a_server_reads_is_fetched_and_nothing_else(
     assert tokens == {("api", GRANTED), ("someone", GRANTED), ("cdn", "")}
 
 
+def test_the_end_is_heard_at_once_however_seldom_somebody_looks(
+    hub: Any, get: Callable[..., Fetched], tmp_path: Path
+) -> None:
+    """A wait for the next look would be one without an end here."""
+    made = get(in_folder(tmp_path / "to"), pace=HASTE._replace(look_every_s=1e6))
+    assert made.fetched_bytes == wanted_bytes(hub)
+    hub.faults[SHARDS[0]] = lying_hub.flipped
+    with pytest.raises(EndpointError):
+        get(in_folder(tmp_path / "other"), pace=HASTE._replace(look_every_s=1e6))
+
+
 def test_the_cache_is_as_the_hubs_library_has_it_and_reads_it(
     hub: Any, get: Callable[..., Fetched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
