@@ -666,8 +666,10 @@ def test_an_attempt_is_made_with_the_servers_user_and_what_was_stopped_is_counte
         (tmp_path / "pid").write_text(f"{server.pid}\n")
         targets = [f"127.0.0.1:{one.getsockname()[1]}" for one in (listener, closed)]
         closed.close()
-        found = look(on_the_host(*targets).stdout)
-        server.kill()
+        try:
+            found = look(on_the_host(*targets).stdout)
+        finally:
+            server.kill()
     assert (found.pid, found.uid) == (server.pid, 65534)
     reached, refused = found.attempts
     assert reached == Attempt(target=targets[0], tried=True, connected=True, said="connected", dropped=1)

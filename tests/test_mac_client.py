@@ -137,11 +137,13 @@ def mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("mac")
 def test_a_process_is_known_by_the_second_it_was_started_in() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
-        born = processes.birth(process.pid)
-        assert born is not None
-        assert processes.is_alive(born)
-        assert not processes.is_alive(born.model_copy(update={"start_ticks": born.start_ticks - 1}))
-        process.kill()
+        try:
+            born = processes.birth(process.pid)
+            assert born is not None
+            assert processes.is_alive(born)
+            assert not processes.is_alive(born.model_copy(update={"start_ticks": born.start_ticks - 1}))
+        finally:
+            process.kill()
         process.wait()
         assert not processes.is_alive(born)
 

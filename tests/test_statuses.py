@@ -307,18 +307,22 @@ def nine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Birth]:
     monkeypatch.setattr(deployments, "load", marked)
     well = status_doors.Server("well")
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as leader:
-        born = birth(leader.pid)
-        assert born is not None
-        for name in NINE[:3]:
-            local(home, name, well, born)
-        for name in NINE[3:5]:
-            remote(home, name, "gpu-1")
-        for name in NINE[5:]:
-            target = "moon" if name[0] == "c" else "local"
-            made = owned().model_copy(update={"name": name, "target": target, "hosts": (), "region": "Tycho"})
-            made.write(home / name / "deployment.json")
-        yield born
-        leader.kill()
+        try:
+            born = birth(leader.pid)
+            assert born is not None
+            for name in NINE[:3]:
+                local(home, name, well, born)
+            for name in NINE[3:5]:
+                remote(home, name, "gpu-1")
+            for name in NINE[5:]:
+                target = "moon" if name[0] == "c" else "local"
+                made = owned().model_copy(
+                    update={"name": name, "target": target, "hosts": (), "region": "Tycho"}
+                )
+                made.write(home / name / "deployment.json")
+            yield born
+        finally:
+            leader.kill()
     well.close()
 
 
