@@ -31,9 +31,11 @@ class Diagnosis(Record):
     """What `corral doctor` answers."""
 
     target: str
+    """Where it would run: local, ssh or ec2."""
     subject: str
     """The plan that was looked at: its model, precision and machine; empty for none."""
     checks: tuple[Checkup, ...]
+    """In the order in which they were looked at."""
     exit_code: int
     """0: the line would go through as far as it can be known. Else what it would end with."""
 

@@ -15,22 +15,28 @@ class Finding(Record):
     """One thing that was checked."""
 
     what: Literal["verdict", "signature", "rules", "engine", "weights", "draft", "adapter"]
+    """What was held against what."""
     holds: bool | None
     """None where there was nothing to hold it against."""
     said: str
+    """What was found, as a sentence."""
 
 
 class Verified(Record):
     """What `corral egress verify` found; its file was read, so its sha256 is right."""
 
     name: str
+    """The deployment's that the report is of."""
     made_at: datetime
+    """When the report was made (UTC)."""
     verdict: Literal["proved", "observed", "not proved"]
+    """As the report says."""
     file_sha256: str
     """Of the file, byte by byte: what was signed."""
     signer: str
     """Whose signature it is; empty for a report that is not signed."""
     findings: tuple[Finding, ...]
+    """Each check, in order."""
 
     @property
     def problems(self) -> tuple[str, ...]:

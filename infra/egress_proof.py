@@ -36,10 +36,13 @@ class Attempt(Record):
     """One TCP connection tried from inside the server's unit, with its user and control groups."""
 
     target: str
+    """ADDRESS:PORT."""
     tried: bool
     """False when the host has no way there: then nothing was sent, and nothing is shown."""
     connected: bool
+    """Whether somebody answered."""
     said: str
+    """The system's own word for how it ended."""
     dropped: int
     """Packets of the server the lock stopped meanwhile."""
 
@@ -57,6 +60,7 @@ class Served(Record):
     """What a server was started from, by digests that `sha256sum` makes."""
 
     vllm_version: str
+    """Of its engine."""
     engine_sha256: str
     """In site-packages: sha256sum *.dist-info/RECORD | LC_ALL=C sort | sha256sum"""
     model: dict[str, str]
@@ -82,16 +86,25 @@ class Look(Record):
     """What a host said at one moment."""
 
     hostname: str
+    """As the host calls itself."""
     boot_id: str
+    """Of this run of its kernel."""
     kernel: str
+    """Its release."""
     pid: int
+    """The server's first process; 0 where it does not run."""
     uid: int
+    """The user that the server runs as."""
     rules: str
+    """The lock as the kernel lists it, without its counters."""
     rules_at_start: str
+    """The same as it was when the server started."""
     lock: Loaded | None
+    """Its counters; null where no lock is loaded."""
     sockets: tuple[str, ...]
     """The other ends of the server's connections, as ADDRESS PORT."""
     attempts: tuple[Attempt, ...] = ()
+    """What was tried to get out; of the first look alone."""
     holds_abstract_sockets: bool | None = Field(default=None, exclude_if=lambda held: held is None)
     """Whether those of the host's other programs are closed to the server; None in a report of an older corral."""
     served: Served | None = Field(default=None, exclude_if=lambda served: served is None)
@@ -107,13 +120,21 @@ class Proof(Record):
     """One host: targets tried, then completions, with the counters around them."""
 
     host: str
+    """As it was named."""
     unit: str
+    """The server's systemd unit."""
     peers: tuple[str, ...] = ()
+    """The other hosts of the same engine, which it may reach."""
     listens_outside: bool = False
+    """Whether others than this host may ask it."""
     completions: int
+    """Answered between the two looks."""
     before: Look
+    """The look before these completions."""
     after: Look
+    """The look after them."""
     rules_sha256: str
+    """Of the rules without their counters."""
 
 
 class Egress(Document):
@@ -124,14 +145,21 @@ class Egress(Document):
     schema_version: Literal[1] = 1
 
     name: str
+    """The deployment's."""
     made_at: datetime
+    """When (UTC)."""
     verdict: Literal["proved", "observed", "not proved"]
+    """Proved by the kernel's counters; only observed, where there is no lock; or not proved."""
     problems: tuple[str, ...]
+    """Why it is not proved, a sentence each; empty when it is."""
     hosts: tuple[Proof, ...] = ()
+    """A proof for each host; empty where it was only observed."""
     observed: tuple[str, ...] = ()
     """Without a lock: the other ends of the server's connections that were seen."""
     completions: int
+    """Answered while it was looked at, on all hosts."""
     limits: tuple[str, ...]
+    """What such a report does not show, a sentence each."""
     sha256: str = ""
     """Of this document with this field empty, as compact JSON."""
 

@@ -26,7 +26,9 @@ class Count(Record):
     """One named counter of the lock."""
 
     packets: int
+    """Since the lock was loaded."""
     bytes: int
+    """Since the lock was loaded."""
 
 
 class Loaded(Record):
@@ -35,6 +37,7 @@ class Loaded(Record):
     uid: int | None
     """Whose packets it judges; None when no rule says."""
     counters: dict[str, Count]
+    """By name: loopback, peers, replies, and `dropped`, which were refused."""
 
 
 def table(name: str) -> str:

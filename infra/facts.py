@@ -19,59 +19,89 @@ class GpuFacts(Record):
     """One GPU as NVML or nvidia-smi reports it. None where the GPU answers N/A."""
 
     index: int
+    """As the driver numbers them, from 0."""
     name: str
+    """As the driver calls it."""
     uuid: str
+    """The driver's own; it stays over boots."""
     memory_total_mib: int | None
+    """As the driver reports it; null where it does not."""
     memory_used_mib: int | None
+    """By whatever runs now; null where it is not reported."""
     compute_capability: float | None
+    """As CUDA numbers it: 9.0; null where it is not reported."""
     mig_enabled: bool = False
+    """Whether it is cut into parts."""
     ecc_enabled: bool | None = None
+    """Whether its memory corrects errors; null where it is not reported."""
     pci_bus_id: str = ""
+    """Where it sits."""
 
 
 class GpuReport(Record):
     """The GPUs of a host. `problem` is the driver's own sentence when it could not be asked."""
 
     driver_version: str | None = None
+    """Null without a driver."""
     gpus: tuple[GpuFacts, ...] = ()
+    """In the driver's order; empty for none."""
     problem: str = ""
+    """Empty where the driver answered, or there is none."""
 
 
 class HostFacts(Record):
     """A host at one moment. Everything a preflight check judges; reading it changes nothing."""
 
     hostname: str
+    """As the host calls itself."""
     architecture: str
+    """As `uname -m` says."""
     kernel: str
+    """Its release."""
     os: str
+    """As /etc/os-release names it."""
     boot_id: str
+    """Of this run of the kernel."""
     clock_s: float
     """The host's own idea of the time, in seconds since 1970."""
     cpu_count: int
+    """Processors that programs may use."""
     cpu_flags: frozenset[str] = frozenset()
+    """As /proc/cpuinfo lists them."""
     numa_nodes: int = 1
+    """How many."""
     memory_total_mib: int
+    """RAM."""
     memory_available_mib: int
+    """RAM that programs could have now."""
     shm_mib: int = 0
+    """Size of /dev/shm."""
     disk_free_mib: dict[str, int] = {}
     """Mount point -> what a program may still write there."""
     ports_in_use: frozenset[int] = frozenset()
+    """On which somebody listens."""
     interfaces: dict[str, str] = {}
     """Address -> the network interface that has it."""
     privilege: Privilege
+    """How root can be had by whoever asks."""
     systemd: int | None = None
     """The version of the running systemd; None when something else is PID 1."""
     python: str | None = None
+    """Version of python3; null where there is none."""
     landlock: int = 0
     """The version of the kernel's Landlock; 0 where it has none, or it is off."""
     tools: frozenset[str] = frozenset()
+    """Programs that corral asks for and that are there."""
     nvidia_device: bool = False
     """/dev/nvidiactl exists: a driver is loaded, whatever nvidia-smi says."""
     nvswitch: bool = False
+    """Whether the GPUs have switches between them."""
     fabric_manager: str = ""
+    """What systemd says of NVIDIA's; empty where it is not installed."""
     topology: tuple[str, ...] = ()
     """The lines of `nvidia-smi topo -m`."""
     gpu: GpuReport = GpuReport()
+    """Its GPUs."""
 
     def disk_free_at(self, path: str) -> int:
         """MiB free on the file system that holds that path (0 when no mount is known)."""

@@ -90,8 +90,11 @@ class HostFile(Record):
     """One file we put on a host."""
 
     path: str
+    """Where it belongs."""
     content: str
+    """Its text."""
     mode: str = "0644"
+    """As chmod takes it."""
 
 
 def root(name: str) -> str:

@@ -29,11 +29,17 @@ class HourlyPrice(Record):
     """USD per hour of one EC2 type in one region, and how it is bought."""
 
     instance_type: str
+    """The EC2 type."""
     usd_per_hour: Annotated[Decimal, AfterValidator(reckonable)] = Field(gt=0)
+    """One machine."""
     region: str
+    """Where."""
     purchase: str
+    """How it is bought: on-demand, capacity-block."""
     checked_on: date
+    """When it was read."""
     source: str
+    """Where it was read."""
 
     @property
     def origin(self) -> str:
@@ -53,6 +59,7 @@ class KeptPrices(Document):
     schema_version: Literal[1] = 1
 
     prices: tuple[HourlyPrice, ...] = ()
+    """One of each type and region."""
 
 
 def price_of(machine: Machine, region: str | None = None) -> HourlyPrice | None:

@@ -24,8 +24,11 @@ class Birth(Record):
     """What makes a process number mean one process for ever: when it started, and in which run of the kernel."""
 
     pid: int
+    """Its number."""
     start_ticks: int
+    """When it started, in the kernel's ticks since the boot."""
     boot_id: str
+    """Of that run of the kernel."""
 
 
 def birth(pid: int) -> Birth | None:

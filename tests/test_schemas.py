@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import json_schemas
 import pytest
@@ -10,9 +10,11 @@ import typer
 from jsonschema import ValidationError
 
 from deploy.cli.main import app, run
-from deploy.cli.printed import printed
+from deploy.cli.printed import OF_EVERY_DOCUMENT, printed, schema
 from deploy.targets.place import Teardown
 from infra import errors
+from infra.asked import docstrings
+from infra.record import Document, Record
 
 
 def verbs(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -28,6 +30,56 @@ def test_every_verb_with_json_has_a_schema() -> None:
     assert {*verbs(typer.main.get_command(app)), "egress", "gateway", "probe", "quality", "error"} == set(
         printed()
     )
+
+
+def records(kind: Any, found: set[type[Record]]) -> set[type[Record]]:
+    """Every record that a type is made of, beside those that were found."""
+    if isinstance(kind, type) and issubclass(kind, Record) and kind not in found:
+        found.add(kind)
+        for info in kind.model_fields.values():
+            records(info.annotation, found)
+    for inner in get_args(kind):
+        records(inner, found)
+    return found
+
+
+def documents(kind: type[Document] = Document) -> Iterator[type[Document]]:
+    """Every kind of document that is kept somewhere; printed() has imported them."""
+    for each in kind.__subclasses__():
+        if each.__module__.startswith(("infra.", "serving.", "deploy.")):
+            yield each
+            yield from documents(each)
+
+
+def unsaid(kind: type[Record]) -> Iterator[str]:
+    """The fields of a record of which nothing says what they are."""
+    said = {*OF_EVERY_DOCUMENT}.union(*(docstrings(each) for each in kind.__mro__))
+    for name, info in kind.model_fields.items():
+        if name not in said and not info.description:
+            yield f"{kind.__module__}.{kind.__qualname__}.{name}"
+
+
+def test_every_field_of_every_document_and_of_all_that_is_printed_says_what_it_is() -> None:
+    """Below the field: what it means, its unit where the name has none, and when it is null or absent."""
+    kinds: set[type[Record]] = set()
+    for kind in (*printed().values(), *documents()):
+        records(kind, kinds)
+    assert len(kinds) > 150
+    assert sorted(field for kind in kinds for field in unsaid(kind)) == []
+
+
+def test_a_field_without_a_word_is_found_and_what_is_said_is_in_the_schema() -> None:
+    class Bare(Teardown):
+        more: int
+
+    assert [*unsaid(Bare)] == [f"{__name__}.{Bare.__qualname__}.more"]
+    made = schema("status")
+    assert made["$defs"]["Status"]["properties"]["usd_so_far"]["description"].startswith("Since its start")
+    for verb in printed():
+        whole = schema(verb)
+        for each in (whole, *whole.get("$defs", {}).values()):
+            for name, field in each.get("properties", {}).items():
+                assert field.get("description"), (verb, each.get("title"), name)
 
 
 @pytest.mark.parametrize("verb", sorted(printed()))

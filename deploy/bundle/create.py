@@ -67,9 +67,13 @@ class Made(Record):
     """A bundle that was made."""
 
     folder: Path
+    """Where it lies on this machine."""
     files: int
+    """How many, its manifest not counted."""
     gib: float
+    """All of them together."""
     manifest_sha256: str
+    """Of manifest.json, which has the sum of every other file: compare it on the other side."""
 
 
 def create(source: tuple[Plan, Path | None], packing: Packing, progress: Callable[[str], None]) -> Made:

@@ -36,7 +36,9 @@ class Installed(Record):
     """Where the parts of a bundle are now."""
 
     name: str
+    """The plan's, under which it was installed."""
     folder: Path
+    """Where its engine, its model and its plan lie now."""
     plan: Path
     """For corral serve and corral provision."""
     engine: Path

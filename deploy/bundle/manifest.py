@@ -84,8 +84,11 @@ class Stored(Record):
     """One file of the folder."""
 
     path: InsidePath
+    """Below the bundle's folder."""
     size_bytes: int = Field(ge=0, le=LARGEST)
+    """Its length."""
     sha256: Sha256
+    """Of its bytes."""
     part_of: InsidePath | None = None
     """The file this is a part of; the parts of one follow each other here in their order."""
 
@@ -98,9 +101,13 @@ class Bundle(Document):
     schema_version: Literal[1] = 1
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]{0,39}$")
+    """Of what is packed, as a deployment of its plan is called."""
     corral_version: Line
+    """That packed it."""
     plan: Plan
+    """What is to be served, with the paths that it has inside the bundle."""
     vllm_version: Line
+    """Of the engine in it."""
     architecture: Line
     """As uname -m says it."""
     python: str = Field(pattern=r"^3\.[0-9]{1,2}$")
@@ -110,6 +117,7 @@ class Bundle(Document):
     licences: tuple[Line, ...]
     """The licence files that came with the model."""
     files: tuple[Stored, ...]
+    """Every file but the manifest, in the order of their paths."""
 
     @model_validator(mode="after")
     def _paths_differ(self) -> Self:

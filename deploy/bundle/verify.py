@@ -38,12 +38,18 @@ class Verdict(Record):
     """What is wrong with a bundle: nothing, when `problems` is empty."""
 
     folder: Path
+    """Which was read."""
     manifest_sha256: str
+    """Of its manifest.json as it lies there."""
     files: int
+    """How many were read."""
     gib: float
+    """All of them together."""
     signature: str
     """Whose it is, as ssh-keygen says it; or that there is none, or nobody said whose counts."""
     problems: tuple[str, ...]
+    """One sentence each: a file that lacks, is of another sum, or is not in the manifest; a signature that
+    does not hold."""
 
 
 def verify(

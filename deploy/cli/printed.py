@@ -5,20 +5,31 @@ from typing import Any
 from infra.errors import UsageError
 from infra.record import Record
 
+OF_EVERY_DOCUMENT = {
+    "document": "What kind of document it is, by which a reader tells it from any other.",
+    "schema_version": "Of that kind; a corral that reads another says so and reads nothing of it.",
+}
+"""Field -> what it is, wherever there is one."""
+
 
 class ErrorSaid(Record):
     """What went wrong."""
 
     type: str
+    """The kind of error, as in the table of exit codes: UsageError."""
     message: str
+    """What is wrong, as on stderr after `error: `."""
     hint: str
+    """What to do next; empty where nothing can be said."""
     exit_code: int
+    """The one that the verb ends with."""
 
 
 class Failure(Record):
     """What a verb prints in place of its result when it has none; a result with a bad exit code stays a result."""
 
     error: ErrorSaid
+    """What stderr says, too."""
 
 
 def schema(verb: str) -> dict[str, Any]:
@@ -42,12 +53,17 @@ def with_docstrings() -> Any:
 
     class WithDocstrings(GenerateJsonSchema):
         def model_schema(self, schema: Any) -> dict[str, Any]:
-            made = super().model_schema(schema)
-            for kind in schema["cls"].__mro__:
-                for field, said in docstrings(kind).items():
-                    if field in made.get("properties", {}):
-                        made["properties"][field].setdefault("description", " ".join(said.split()))
-            return made
+            return told(super().model_schema(schema), schema["cls"])
+
+        def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+            return told(super().dataclass_schema(schema), schema["cls"])
+
+    def told(made: dict[str, Any], kind: type) -> dict[str, Any]:
+        for each in kind.__mro__:
+            for field, said in (docstrings(each) | OF_EVERY_DOCUMENT).items():
+                if field in made.get("properties", {}):
+                    made["properties"][field].setdefault("description", " ".join(said.split()))
+        return made
 
     return WithDocstrings
 

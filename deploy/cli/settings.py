@@ -92,7 +92,9 @@ class Setting(Record):
     """One setting, as a command that is typed now would take it."""
 
     key: str
+    """As it stands in corral.toml, and as the flag without its hyphens."""
     value: tuple[str, ...] | str | bool | None
+    """What the flag would be given; a list where it may be repeated, null for nothing."""
     source: str
     """flag, the variable's name, the file's path, or default."""
 
@@ -101,10 +103,13 @@ class Variable(Record):
     """A variable of the environment that is read. Its value, which may be a secret, is not shown."""
 
     name: str
+    """As the environment has it."""
     group: str
     """What it is of: corral, hub, aws, network, machine; shell is what every shell has set."""
     about: str
+    """What it does, in a sentence."""
     is_set: bool
+    """Whether it has a value here that is not empty."""
 
 
 class Settings(Record):
@@ -113,6 +118,7 @@ class Settings(Record):
     files: tuple[str, ...]
     """Where they are looked for, the first first."""
     settings: tuple[Setting, ...]
+    """Every one that there is, in a fixed order, those at their default too."""
     variables: tuple[Variable, ...]
     """Those that are read beside the settings' own."""
 

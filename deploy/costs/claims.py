@@ -13,12 +13,17 @@ class Claim(Record):
     """One of them."""
 
     says: str
+    """The claim, as it is made."""
     who: str
     """Where it is repeated."""
     standing: Literal["wrong", "outdated", "misleading", "incomplete"]
+    """What is the matter with it."""
     fact: str
+    """What holds instead, with its figures."""
     source: str
+    """Where the fact is from."""
     checked_on: date
+    """When that was looked up."""
     commands: tuple[str, ...]
     """What to give to corral, one after the other in one folder; the last one shows the fact."""
     shows: tuple[str, ...]
@@ -29,6 +34,7 @@ class Claims(Record):
     """All of them."""
 
     claims: tuple[Claim, ...]
+    """Each by itself; their order has no meaning."""
 
 
 @cache

@@ -18,11 +18,17 @@ class Breakdown(Record):
     """Of all requests together, after the multiplier."""
 
     input_usd: Usd
+    """Prompt tokens that come from no cache and go into none."""
     cache_read_usd: Usd
+    """Prompt tokens that were read from a cache."""
     cache_write_5m_usd: Usd
+    """Prompt tokens that were kept for five minutes."""
     cache_write_1h_usd: Usd
+    """Prompt tokens that were kept for an hour."""
     output_usd: Usd
+    """Tokens of answers, thinking among them."""
     usd_per_request: Usd
+    """All of it for one request."""
     multiplier: Number
     """Batch, US-only and fast together."""
     rates_usd_per_mtok: dict[str, Number]
@@ -33,25 +39,38 @@ class CachePays(Record):
     """How often a cached prefix must be read until writing it has cost less than sending it every time."""
 
     write_5m: int
+    """Reads within the five minutes; from so many on it is cheaper."""
     write_1h: int
+    """Reads within the hour; from so many on it is cheaper."""
 
 
 class ClaudeCost(Record):
     """What a number of equal requests cost."""
 
     usd: Usd
+    """What all of them cost, by list prices."""
     model: str
+    """By Claude's own id, with the platform before it where it is not Claude's API."""
     status: Status
+    """Whether it can be asked at the day of the prices."""
     retires_on: date | None
+    """The day from which requests fail; null where none is announced."""
     requests: int
+    """How many, all alike."""
     input_tokens: Number
     """Of one request; cached tokens included."""
     output_tokens: Number
+    """Of one request, as Claude counts them."""
     breakdown: Breakdown
+    """The same sum, by what it is for."""
     cache_pays_after_reads: CachePays
+    """From how many reads of a prefix on a cache costs less than none."""
     warnings: tuple[str, ...]
+    """What makes the sum doubtful: a retired model, say."""
     prices_checked_on: date
+    """When the list prices were read."""
     prices_source: str
+    """Where they were read."""
 
 
 def claude_cost(model: ClaudeModel, request: Request, requests: int, way: Way, on: date) -> ClaudeCost:

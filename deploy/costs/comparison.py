@@ -35,6 +35,7 @@ class OperatingPoint(Record):
     ttft_s: Number | None = None
     """The mean where it is modelled, else p95; so is the other."""
     tpot_s: Number | None = None
+    """Between two tokens of an answer; null where it is not known."""
 
     @property
     def is_most(self) -> bool:
@@ -46,13 +47,21 @@ class Speed(Record):
     """How fast one machine serves one kind of request, and how that is known. Tokens are Llama 4's."""
 
     output_tokens_per_s: Number
+    """Of one machine, all its requests together."""
     output_tokens_per_s_low: Number
+    """The lower end of what it may be."""
     output_tokens_per_s_high: Number
+    """The upper end."""
     input_tokens_per_request: Number
+    """On average."""
     output_tokens_per_request: Number
+    """On average."""
     basis: Basis
+    """Whether a probe measured it or the planner predicts it."""
     how: str
+    """From which load, and what was made of it, in words."""
     point: OperatingPoint
+    """The load that it is taken at."""
     prefix_share: Number = Decimal(0)
     """Of a prompt, read from a prefix cache: here, and at Claude."""
 
@@ -71,57 +80,78 @@ class AtUtilisation(Record):
     """What a million tokens costs when the machine is kept this busy."""
 
     utilisation: Number
+    """Share of what the machines could serve in a month, 0 to 1."""
     mtok_per_month: Number
+    """Millions of tokens a month at that, input and output."""
     usd_per_mtok_output: Usd
     """The whole bill over the output tokens alone."""
     usd_per_mtok_blended: Usd
     """The whole bill over input and output tokens."""
     note: str = ""
+    """What is to be known of that row; mostly empty."""
 
 
 class SelfHosted(Record):
     """The machine's side. `usd_per_hour` is everything kept up, for each hour it is on."""
 
     usd_per_hour: Usd
+    """The whole month's bill over its hours."""
     usd_per_month: Usd
+    """The whole bill."""
     usd_per_mtok_output: Usd
+    """The whole bill over the output tokens alone."""
     usd_per_mtok_blended: Usd
+    """The whole bill over input and output tokens."""
     utilisation: Number
+    """Share of what the machines could serve in the month, 0 to 1."""
     mtok_per_month: Number
     """Served at that utilisation; input and output."""
     capacity_mtok_per_month: Number
+    """Millions of tokens a month if they were never idle, input and output."""
     usage_usd_per_mtok_output: Usd
     """Never idle: a lower bound, no forecast."""
     usage_usd_per_mtok_blended: Usd
+    """The same over input and output tokens."""
     at: tuple[AtUtilisation, ...]
+    """The same at other utilisations."""
     usd_of_full_load: Usd = Decimal(0)
     """What of a month's bill is only for being busy all of it: power of one's own machines."""
     bill: Bill
+    """The month, item by item."""
 
 
 class BreakEven(Record):
     """Where both sides cost the same. Not feasible: the machine cannot serve that many tokens."""
 
     against: str
+    """The Claude model, by its name for people."""
     mtok_per_month: Number
+    """Millions of tokens a month at which both cost the same, input and output."""
     required_utilisation: Number
+    """That volume as a share of what the machines could serve; above 1 they cannot."""
     required_utilisation_low: Number
     """At the highest token ratio of the range."""
     required_utilisation_high: Number
     """At the lowest."""
     feasible: bool
+    """Whether the machines can serve that volume."""
 
 
 class ClaudeSide(Record):
     """One Claude model on the same texts; `usd_per_mtok_*` are per million *Llama 4* tokens unless it says list."""
 
     model: str
+    """By Claude's own id, with the platform before it where it is not Claude's API."""
     models: Annotated[tuple[str, ...], Field(exclude_if=lambda value: not value)] = ()
     """Those that it is made of, where each class of the traffic has its own."""
     name: str
+    """As people call it."""
     status: Status
+    """Whether it can be asked at the day of the comparison."""
     usd_per_mtok_blended: Usd
+    """Input and output at the mix of these requests, at the token ratio that was taken."""
     usd_per_mtok_low: Usd
+    """At the lower end of the token ratio's range."""
     usd_per_mtok_high: Usd
     """At the ends of the token ratio's range."""
     usd_per_mtok_asked_again: Annotated[Usd, Field(exclude_if=lambda usd: not usd)] = Decimal(0)
@@ -129,17 +159,23 @@ class ClaudeSide(Record):
     usd_per_mtok_list_blended: Usd
     """Per million of Claude's own tokens, as the price list has it."""
     usd_per_request: Usd
+    """One average request."""
     usd_per_month: Usd
     """For the tokens that the machine serves in a month."""
     token_ratio: TokenRatio
+    """How many of Claude's tokens a Llama 4 token is, and how far that may be off."""
     break_even: BreakEven
+    """Where self-hosting costs as much as this model."""
     probability: Number
     """That self-hosting is the cheaper one at that utilisation or volume, over the ranges of what is doubtful."""
     probability_fully_busy: Number
     """The same were the machines fully busy all month."""
     answer: Answer
+    """What holds against this model at the utilisation or volume compared at."""
     verdict: str
+    """The same as a sentence with its figures."""
     warnings: tuple[str, ...] = ()
+    """What makes this side doubtful, a retired model say; empty where nothing does."""
 
     def spared(self, usd: Decimal) -> Decimal:
         """What answering them here spares of what all of the requests cost there: all but what is asked again."""
@@ -151,30 +187,44 @@ class HostedSide(Record):
     """The same model as another company serves it."""
 
     host: str
+    """Who serves it."""
     status: OfferStatus
+    """Whether the offer answers, is only listed, or has ended."""
     ends_on: date | None
+    """The day from which it is gone; null where none is announced."""
     usd_per_mtok_blended: Usd
+    """Input and output at the mix of these requests."""
     usd_per_month: Usd
+    """For the tokens that our machines serve in a month."""
     checked_on: date
     """When the price was read."""
     days_old: int
+    """How many days before the comparison the price was read."""
     called_on: date | None
     """When it answered us; None: nobody called it."""
     source: str
+    """Where the price was read."""
     note: str
+    """What else is to be known of the offer; empty where nothing is."""
 
 
 class Hybrid(Record):
     """A part of the tokens at Claude, the rest here."""
 
     claude: str
+    """The Claude model, by its name for people."""
     claude_share: Number
+    """Share of the tokens that goes to Claude at once, 0 to 1."""
     escalation: Number
     """Of what is answered here first, the share that is asked again at Claude."""
     reaches_claude: Number
+    """Share that Claude answers in the end: at once, or asked again."""
     mtok_per_month: Number
+    """The volume of all of it, millions of tokens."""
     all_claude_usd: Usd
+    """A month were all of it asked at Claude."""
     hybrid_usd: Usd
+    """A month of the machines, and Claude for its part."""
     bulk_claude: str | None = None
     """The cheapest Claude, were it to do what the fleet does here; None where that is the same Claude."""
     bulk_claude_usd: Usd | None = None
@@ -189,12 +239,19 @@ class Swing(Record):
     """One figure at the ends of its range, and the utilisation that break-even then takes."""
 
     what: str
+    """The figure that is moved."""
     low: str
+    """At the lower end of its range, in words."""
     base: str
+    """As it was taken, in words."""
     high: str
+    """At the upper end of its range, in words."""
     required_utilisation_low: Number
+    """For break-even at the lower end, 0 to 1; above 1 it is impossible."""
     required_utilisation_base: Number
+    """For break-even as it was taken."""
     required_utilisation_high: Number
+    """For break-even at the upper end."""
 
 
 class FourBits(Record):
@@ -214,30 +271,46 @@ class Comparison(Document):
     schema_version: Literal[2] = 2
 
     made_on: date
+    """The day of it: ages and retirements are as of then."""
     model: str
+    """As the plan calls it."""
     precision: str
+    """Of the weights that are served here."""
     machine: str
+    """The plan's machine, or all of unequal ones."""
     speed: Speed
+    """What one machine serves, and how that is known."""
     knobs: Knobs
+    """Every figure that it was reckoned with and that may be set by hand."""
     self_hosted: SelfHosted
+    """The machine's side of the sums."""
     month: Month
+    """One month: ours item by item, and the same work elsewhere."""
     us_only: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
     """Whether Claude is asked for answers of the US alone: inference_geo "us"."""
     claude: tuple[ClaudeSide, ...] = Field(min_length=1)
+    """Each Claude model that was compared with."""
     hosted: tuple[HostedSide, ...]
+    """The same model as other companies serve it; empty where no offer is known."""
     break_even: BreakEven
     """Against the cheapest Claude model compared with that is not retired."""
     probability: Number
     """That self-hosting is cheaper than that one, at the utilisation or volume compared at."""
     answer: Answer
+    """Against the cheapest Claude that is good enough; `verdict` says it in words."""
     verdict: str
+    """The answer as one sentence with the figures that it hangs on."""
     what_would_change_it: tuple[str, ...]
+    """A sentence each: which speed, price or volume would turn the answer."""
     by_class: ByClass | None = Field(default=None, exclude_if=lambda found: found is None)
     """Where the traffic has classes; what is compared above is then what stays here."""
     hybrid: tuple[Hybrid, ...]
     """One for each Claude model, where a share for Claude was named."""
     sensitivity: tuple[Swing, ...]
+    """How far each doubtful figure moves the break-even, the furthest first."""
     warnings: tuple[str, ...]
+    """What must be read with the answer: an unmeasured speed, an old price, a retired model."""
     four_bits: FourBits | None = Field(default=None, exclude_if=lambda found: found is None)
     """Where ours are weights of 4 bits, what they are known to lose; absent for any others."""
     assumptions: tuple[Assumption, ...]
+    """Every figure that it rests on, with whose it is."""

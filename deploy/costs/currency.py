@@ -17,7 +17,9 @@ class Currency(Record):
     """What a dollar is in it. Every amount of a document stays in dollars."""
 
     name: str
+    """By its three letters: EUR."""
     per_usd: Number
+    """So many of it are one dollar."""
 
     def said(self, usd: Decimal) -> str:
         """An amount for a person, to the cent."""

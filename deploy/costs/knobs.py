@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from infra.asked import Asked, Flag
+from infra.asked import Asked, Flag, docstrings
 from infra.data import shipped_table
 from infra.money import Number
 from infra.record import Record
@@ -157,15 +157,32 @@ class Knobs(Record):
     one_off_months: Number = Decimal(12)
 
 
+def tell() -> None:
+    """Give each value its meaning from its row, before what stands below it here."""
+    own = docstrings(Knobs)
+    for name, info in Knobs.model_fields.items():
+        means = table()[name].means
+        info.description = f"{means[:1].upper()}{means[1:]}. {own.get(name, '')}".strip()
+
+
+tell()
+
+
 class Assumption(Record):
     """One figure a comparison rests on: whose it is, and where it is from."""
 
     name: str
+    """As a flag or a knob is called."""
     means: str
+    """What it is, in words."""
     value: str
+    """As it was taken, with its unit."""
     whose: Whose
+    """Who says so: the user, a probe, the planner, a price list, corral, or nobody."""
     source: str
+    """Where it is from."""
     checked_on: date | None = None
+    """When that was looked up; null where it is nothing that ages."""
 
 
 OF_A_WAY_OF_BUYING = ("interruptions_per_month",)

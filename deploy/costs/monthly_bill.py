@@ -35,17 +35,29 @@ class Bill(Record):
     """One month, item by item, in USD."""
 
     rent_usd: Usd
+    """Machines by the hour."""
     upfront_usd: Usd = Decimal(0)
+    """What was paid ahead of a term, spread over its months."""
     hardware_usd: Usd
+    """What was bought, spread over its life, less what it then fetches."""
     interest_usd: Usd = Decimal(0)
+    """On what was bought."""
     insurance_usd: Usd = Decimal(0)
+    """Of what was bought."""
     power_usd: Usd
+    """At the plug, the cooling with it."""
     hosting_usd: Usd
+    """A place in a data centre."""
     storage_usd: Usd
+    """Volumes."""
     egress_usd: Usd
+    """Traffic out, by its steps."""
     other_usd: Usd
+    """What the user named beside."""
     people_usd: Usd
+    """Somebody's time."""
     one_off_usd: Usd = Decimal(0)
+    """What was paid once, spread over its months."""
 
     @property
     def total_usd(self) -> Decimal:

@@ -18,11 +18,17 @@ class TokenRatio(Record):
     """Claude tokens per Llama 4 token of the same text: the value used, and how far it may be off."""
 
     low: Number
+    """The least that it may be."""
     base: Number
+    """As it was taken."""
     high: Number
+    """The most that it may be."""
     whose: Whose
+    """Who says so."""
     source: str
+    """Where it is from."""
     checked_on: date | None = None
+    """When it was measured or looked up; null for the user's own."""
 
 
 class Table(Record):

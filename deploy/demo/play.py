@@ -42,22 +42,32 @@ class Done(Record):
     """A step that was run."""
 
     command: str
+    """As it would be typed."""
     exit_code: int
+    """What it ended with."""
     duration_s: float
+    """How long it took."""
 
 
 class Demo(Record):
     """What the demo did and found. `planned_kv_tokens` is corral's prediction, `engine_kv_tokens` what vLLM made."""
 
     folder: Path
+    """Where everything of it lies."""
     steps: tuple[Done, ...]
+    """Each command, in order."""
     catalogue: Plan
+    """A plan of the real model on a rented machine, made beside the toy's."""
     verdict: str
     """Of the catalogue's machine beside Claude."""
     planned_kv_tokens: int | None = None
+    """Tokens of KV cache; null where nothing was planned for the engine."""
     engine_kv_tokens: int | None = None
+    """As vLLM's own log line says; null where it said none."""
     probe: ProbeReport
+    """What the probe measured of the toy."""
     duration_s: float
+    """All of it."""
 
 
 def run(corral: Corral) -> Demo:

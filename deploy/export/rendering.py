@@ -60,5 +60,8 @@ class Export(Record):
     """The files of one format, and what a reader must know before using them; the last note is the next step."""
 
     format: str
+    """The tool, as --to names it."""
     files: tuple[HostFile, ...]
+    """Each with its text."""
     notes: tuple[str, ...]
+    """What must be known or done first, in order."""

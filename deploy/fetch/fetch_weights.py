@@ -24,15 +24,21 @@ class FetchedWeights(Record):
     """Weights that lie here, each file verified."""
 
     model: str
+    """As it was asked for."""
     repository: str
+    """OWNER/NAME on the Hub."""
     commit: str
+    """The one that was fetched, 40 hex digits."""
     to: Path
     """What a server is given."""
     files: int
+    """How many, each verified."""
     bytes: int
+    """All of them together."""
     fetched_bytes: int
     """What had to come for it."""
     seconds: float
+    """How long it took; next to nothing where all was here."""
     beside: "tuple[FetchedWeights, ...]" = Field(default=(), exclude_if=lambda beside: not beside)
     """A plan's draft and adapters; absent where it has none of the Hub."""
 
@@ -41,11 +47,17 @@ class VerifiedWeights(Record):
     """What is wrong with weights that were fetched: nothing, when `problems` is empty."""
 
     folder: Path
+    """Which was read."""
     repository: str
+    """OWNER/NAME on the Hub; empty where the folder does not say."""
     commit: str
+    """As the folder says; empty where it does not."""
     files: int
+    """How many were read."""
     bytes: int
+    """All of them together."""
     problems: tuple[str, ...]
+    """A sentence each."""
 
 
 def fetch(subject: Subject, options: FetchOptions) -> FetchedWeights:

@@ -18,7 +18,9 @@ class VerifiedDeployment(Record):
     """What the weights of a deployment were found to be, folder by folder."""
 
     name: str
+    """The deployment's."""
     folders: tuple[VerifiedFolder, ...]
+    """Of the weights, a draft and each adapter, on each machine."""
 
 
 def is_deployment(word: str) -> bool:

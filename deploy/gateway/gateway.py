@@ -35,30 +35,39 @@ class Gateway(Document):
     schema_version: Literal[1] = 1
 
     name: str
+    """The deployment's."""
     asked: GatewayOptions
+    """The options that it was started with."""
 
 
 class GatewayStatus(Record):
     """What a gateway is doing now."""
 
     name: str
+    """The deployment's."""
     state: Literal["running", "stopped"]
+    """Whether its process runs."""
     base_url: str
+    """Where clients ask it."""
     keys: int
     """Those that are good for a request now."""
     servers: tuple[InFront, ...]
     """As the gateway sees them; none while it is stopped."""
     audit_file: Path
+    """Where it notes each request: no prompt, key or query."""
     ca_file: Path | None = None
     """What clients must trust, where corral's own authority made the certificate."""
     certificate_ends_at: datetime | None = None
+    """The last moment of its certificate; null without TLS."""
     metrics_url: str | None = None
+    """Where Prometheus asks it; null where it was not asked for."""
 
 
 class GatewayConfig(Record):
     """What HAProxy would be told, but for the engine's key."""
 
     haproxy_cfg: str
+    """The whole configuration as text."""
 
 
 def folder(name: str) -> Path:

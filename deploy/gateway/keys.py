@@ -43,15 +43,25 @@ class Key(Record):
     """A key as it is kept: whose it is, what it may do, until when."""
 
     id: str = Field(pattern=r"^[a-z0-9._@-]{1,60}$")
+    """What the audit calls it."""
     person: str = Field(pattern=PERSON)
+    """Whose it is, as was said."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Of the key; the key itself is kept nowhere."""
     created_at: datetime
+    """When it was made (UTC)."""
     expires_at: datetime | None = None
+    """From when on it is refused; null for never."""
     revoked_at: datetime | None = None
+    """When it was revoked; null where it is not."""
     models: tuple[Model, ...] = ()
+    """The names that it may ask for; empty for all."""
     requests_per_minute: int | None = None
+    """The most; null for the gateway's own limit."""
     requests_at_once: int | None = None
+    """The most; null for the gateway's own limit."""
     tokens_per_month: int | None = None
+    """The most, input and output, in a month (UTC); null for no budget."""
 
     def state(self, now: datetime) -> Literal["good", "expired", "revoked"]:
         """What a request with it would find."""
@@ -68,6 +78,7 @@ class Keys(Document):
     schema_version: Literal[1] = 1
 
     keys: tuple[Key, ...] = ()
+    """In the order in which they were made."""
 
     def named(self, key: str) -> tuple[Key, ...]:
         """The key of that id, or all of that person. Raises UsageError where there is none."""
@@ -83,10 +94,13 @@ class NewKey(Record):
     """A key on the only occasion on which it is shown."""
 
     id: str
+    """What the audit calls it."""
     person: str
+    """Whose it is, as was said."""
     key: str
     """The key itself, which is kept nowhere."""
     expires_at: datetime | None
+    """From when on it is refused; null for never."""
 
 
 def checked_person(person: str) -> str:

@@ -15,6 +15,7 @@ class InFront(Record):
     """A server as its gateway sees it."""
 
     name: str
+    """As `gateway drain` takes it."""
     state: str
     """HAProxy's word: UP, DOWN, DRAIN, MAINT, or on the way: "UP 1/3"."""
     sessions: int

@@ -14,17 +14,25 @@ class KeyUsage(Record):
     """What came of one key in one month (UTC)."""
 
     month: str
+    """YYYY-MM."""
     key: str
+    """Its id; what came without one is left out."""
     person: str
+    """Whose it is."""
     requests: int = 0
+    """Answered or refused."""
     refused: int = 0
     """Of them, those that no engine answered: by a limit, or for want of a server."""
     input_tokens: int = 0
+    """As the server's usage says; 0 where it does not."""
     output_tokens: int = 0
+    """As the server's usage says; 0 where it does not."""
     estimated_output_tokens: int = 0
     """Of streams that did not tell their usage: an event is taken for a token."""
     bytes_in: int = 0
+    """Of the requests."""
     bytes_out: int = 0
+    """Of the answers."""
 
     @property
     def tokens(self) -> int:
@@ -36,6 +44,7 @@ class Usage(Record):
     """What `corral keys usage` prints."""
 
     usage: tuple[KeyUsage, ...]
+    """A row a key and month."""
 
 
 def lines(audit: Path) -> Iterator[dict[str, object]]:

@@ -26,9 +26,13 @@ class Figures(Record):
     """What a short probe measured."""
 
     output_tokens_per_s: float = Field(ge=0)
+    """All requests together."""
     ttft_p50_s: float | None = None
+    """Half of the requests had their first token by then; null where none was answered."""
     requests: int = Field(ge=1)
+    """That were sent."""
     failed: int = Field(ge=0)
+    """Of these."""
 
 
 class Release(Document):
@@ -39,16 +43,21 @@ class Release(Document):
     schema_version: Literal[1] = 1
 
     id: str = Field(pattern="^[0-9a-f]{12}$")
+    """Twelve hex digits, of what it is made of."""
     vllm_version: Line
+    """Of its engine."""
     deployment: Deployment
+    """What it serves, whole."""
     previous: str = Field(default="", pattern="^([0-9a-f]{12})?$")
     """The release that was accepted when this one was tried; empty where there was none before."""
     tried_at: datetime | None = None
+    """When it was first started for trial; null before."""
     outcome: Literal["accepted", "taken back"] | None = None
     """None while it is tried, and for one that was served before any upgrade."""
     why: str = ""
     """Why it was taken back."""
     figures: Figures | None = None
+    """Of the short probe of its trial; null before."""
     answer: tuple[str, ...] = ()
     """The tokens it said to the canary's prompt."""
 
@@ -61,7 +70,9 @@ class Trial(Document):
     schema_version: Literal[1] = 1
 
     release: str = Field(pattern="^[0-9a-f]{12}$")
+    """Its id."""
     begun_at: datetime
+    """When (UTC)."""
     by: Birth | None = None
     """The corral that is at work; where that process is gone it was cut short."""
 

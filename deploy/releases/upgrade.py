@@ -27,9 +27,13 @@ class Upgraded(Record):
     """Which release is accepted now, and which was."""
 
     name: str
+    """The deployment's."""
     release: Release
+    """The one that is accepted now."""
     previous: Release
+    """The one before it."""
     changed: bool = True
+    """False where that one was accepted already."""
 
 
 class Step(NamedTuple):

@@ -315,14 +315,19 @@ class Pushed(Record):
     """What lies in the bucket now, and what that saves. The figures about speed and S3's price are unverified."""
 
     address: str
+    """s3://BUCKET/FOLDER/."""
     files: int
+    """How many lie there."""
     bytes: int
+    """All of them together."""
     saves_s: float
     """A launch that fetches from there and not from the model hub."""
     saves_usd: float | None
     """At the machine's price, where that is known."""
     usd_per_hour: float | None
+    """Of the machine that no longer waits for them; null where no plan was named."""
     costs_usd_per_month: float
+    """Of storing them in S3, by its list price."""
     checked_on: str
     """When those figures were written down."""
 
@@ -337,7 +342,9 @@ class VerifiedFolder(Record):
     by: str
     """Whose sums they were held to; empty where nothing says what they should be."""
     files: int
+    """How many were read."""
     bytes: int
+    """All of them together."""
     problems: tuple[str, ...]
     """A file, and what is wrong with it."""
 

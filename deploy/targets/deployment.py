@@ -64,9 +64,13 @@ class Deployment(Document):
     schema_version: Literal[1] = 1
 
     name: Annotated[str, AfterValidator(valid_name)]
+    """What it is called everywhere."""
     target: Target
+    """Where it is: local, ssh or ec2."""
     plan: Plan
+    """What it serves, and how."""
     created_at: datetime
+    """When it was asked for (UTC)."""
     region: Value | None = None
     """Which of its place's regions, where that has some."""
     hosts: tuple[Value, ...] = ()

@@ -50,6 +50,7 @@ class Acceptance(Document):
     schema_version: Literal[1] = 1
 
     licence: Line
+    """By its key in corral's table: llama4."""
     sha256: Line
     """Of the text that was accepted."""
     country: Line
@@ -57,7 +58,9 @@ class Acceptance(Document):
     other_rights: Line = ""
     """What gives the right where the licence itself does not; empty where it does."""
     accepted_by: Line
+    """Who, on which machine."""
     accepted_at: datetime
+    """When (UTC)."""
 
 
 @cache

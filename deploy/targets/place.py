@@ -46,9 +46,13 @@ class Check(Record):
     """One preflight check: what was looked at, what was found, and how to mend it."""
 
     name: str
+    """What was looked at."""
     outcome: Literal["ok", "warning", "failed"]
+    """Whether it stands in the way."""
     found: str
+    """What was found, in words."""
     fix: str = ""
+    """What to do about it; empty where nothing needs doing."""
 
 
 class Checkup(Check):
@@ -64,8 +68,11 @@ class Replica(Record):
     name: str
     """As its gateway names it."""
     state: State
+    """Of its server."""
     detail: str
+    """Why, in words; empty where the state says all."""
     endpoint: Endpoint | None = None
+    """Where it answers from here; null where it does not."""
     release: str | None = None
     """The release that it starts; null where that is the first, or cannot be told."""
 
@@ -74,15 +81,21 @@ class Status(Record):
     """What a deployment is doing now, asked from the machine itself."""
 
     name: str
+    """The deployment's."""
     target: str
+    """Where it is: local, ssh or ec2."""
     state: State
+    """What its server is doing, judged by asking it."""
     detail: str
+    """Why, in words; empty where the state says all."""
     endpoint: Endpoint | None = None
     """Where it answers from here: the first of several replicas."""
     endpoints: tuple[Replica, ...] = Field(default=(), exclude_if=lambda replicas: not replicas)
     """Every replica and where it answers from here; absent where it is one engine."""
     usd_so_far: float | None = None
+    """Since its start, by list price; null where nothing is rented, or the price is not known."""
     expires_at: str | None = None
+    """When it ends itself (UTC); null where it does not."""
     release: str | None = None
     """The accepted release, where the place can have several: engine version, commit and options as one id."""
     adapters: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
@@ -122,9 +135,11 @@ class Teardown(Record):
     """The proof of a teardown: how many of each resource type remain, and which."""
 
     name: str
+    """As it was asked for."""
     counts: dict[str, int]
     """Resource type -> how many are still there (all zero when clean)."""
     left: tuple[str, ...]
+    """What could not be taken away, a line each; empty when clean."""
     account: str = ""
     """The cloud's account that was searched, where there is one."""
     kept: tuple[str, ...] = ()

@@ -18,7 +18,9 @@ class Extended(Record):
     """The new end of a rented deployment."""
 
     name: str
+    """The deployment's."""
     expires_at: str
+    """When it ends itself now (UTC)."""
 
 
 def shown(requests: list[dict[str, Any]]) -> str:
@@ -62,7 +64,9 @@ class Reaped(Record):
     """What was over its time, and what was taken away of it."""
 
     expired: tuple[Rented, ...]
+    """The machines that were over their time."""
     removed: tuple[Teardown, ...]
+    """A proof for each deployment that was taken away; empty with --dry-run."""
 
 
 def reaped(over: list[Rented], gone: list[Teardown]) -> Reaped:

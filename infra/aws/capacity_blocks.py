@@ -18,13 +18,21 @@ class Offering(Record):
     """One block on offer."""
 
     offering_id: str
+    """What `capacity-block buy` takes; it lasts for minutes."""
     region: str
+    """Where it is."""
     zone: str
+    """Where in the region."""
     instance_type: str
+    """Of its machines."""
     instance_count: int
+    """How many machines it has."""
     starts_at: datetime
+    """From when on it could be used."""
     ends_at: datetime
+    """When it is over."""
     hours: int
+    """From its start to its end."""
     usd: Decimal
     """All of it, upfront."""
 

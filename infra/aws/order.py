@@ -32,10 +32,13 @@ class Order(Document):
     schema_version: Literal[1] = 1
 
     name: str
+    """The deployment's."""
     order_id: str
     """New for every order under the same name; part of every client token."""
     created_by: str
+    """USER@MACHINE, for the tags."""
     created_at: datetime
+    """When it was first asked for (UTC)."""
     version: str
     """The version of corral that made the order."""
 
@@ -44,8 +47,11 @@ class Order(Document):
     profile: str = ""
     """the profile of the AWS configuration that named it; empty for none."""
     regions: tuple[str, ...]
+    """To be tried, in order."""
     instance_types: tuple[str, ...]
+    """To be tried, in order."""
     purchases: tuple[Purchase, ...] = ("on-demand",)
+    """To be tried, in order."""
     zones: tuple[str, ...] = ()
     """Only these availability zones; empty for all that sell the type."""
     nodes: int = 1
@@ -58,18 +64,24 @@ class Order(Document):
     usd_per_hour: float | None
     """All machines, at most, at the prices known when it was approved; None where no price is known."""
     price_source: str = ""
+    """Where the price is from; empty where none is known."""
     max_usd_per_hour: float | None = None
     """All machines; nothing dearer is launched, and no spot machine runs on above it."""
     allow_unknown_price: bool = False
+    """Whether a limit may be passed over where no price is known."""
     ttl_minutes: int
+    """From the launch to the end, at most."""
     idle_minutes: int | None = None
+    """Without a request until it ends itself; null for never."""
 
     port: int = 8000
+    """Where the server listens on the box's own loopback."""
     cidr: str | None = None
     """Who may reach the port; None opens nothing."""
     subnet_ids: tuple[str, ...] = ()
     """Only these subnets; empty for those of the default VPC."""
     capacity_reservation_id: str | None = None
+    """Of a block that was bought; null for none."""
 
     # What of the user's own is used in place of something of ours; never changed, never taken away. Empty for none.
     permissions_boundary: str = ""
@@ -79,17 +91,22 @@ class Order(Document):
     scheduler_role: str = ""
     """The ARN of the role that the schedule ends them with."""
     security_group_ids: tuple[str, ...] = ()
+    """The user's own; empty where one is made."""
     kms_key_id: str = ""
     """The key of the root volume: its id, alias or ARN."""
 
     ami: str | None = None
+    """The user's own image; null for AWS's Deep Learning AMI."""
     volume_gib: int
+    """Of the root volume, which is encrypted."""
     volume_mib_per_s: int
+    """Throughput of that volume."""
     weights_bytes: int = 0
     """What each box fetches; 0 where the weights lie on its image."""
     engine_gib: float = 0.0
     """What the engine takes on its root volume."""
     user_data: str
+    """What the box is told at its first boot; no secret is in it."""
     engine_unlocked: str = ""
     """What the box installs as the package index has it that day, for want of a lock; empty where nothing is."""
     read_parameters: tuple[str, ...] = ()

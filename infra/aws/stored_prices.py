@@ -29,6 +29,7 @@ class StoredPrice(HourlyPrice):
     """One price, as corral uses it."""
 
     age_in_days: int
+    """From the day it was read until today."""
     was_usd_per_hour: Decimal | None = None
     """Before this was asked for, where it was another."""
 
@@ -37,14 +38,18 @@ class NoPrice(Record):
     """A type without a price of today, and why."""
 
     instance_type: str
+    """The EC2 type."""
     region: str
+    """Where it was asked for."""
     reason: str
+    """Why none can be had, in words."""
 
 
 class PriceTable(Record):
     """What `corral prices` answers."""
 
     prices: tuple[StoredPrice, ...]
+    """In the order of regions and prices."""
     refused: tuple[NoPrice, ...] = ()
     """What AWS was asked for in vain; the price above, if there is one, stays in use."""
     trouble: str = ""

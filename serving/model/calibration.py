@@ -35,30 +35,46 @@ class Point(Record):
     """What one probe measured at one concurrency, means over its requests."""
 
     concurrency: int = Field(ge=1, le=MOST_COUNT)
+    """Requests at once."""
     input_tokens: int = Field(ge=0, le=MOST_COUNT)
+    """Of a request, on average."""
     output_tokens: int = Field(ge=1, le=MOST_COUNT)
+    """Of a request, on average."""
     tpot_s: float = Field(ge=1e-9, le=LONGEST_S)
+    """Between two tokens of an answer."""
     ttft_s: float = Field(ge=1e-9, le=LONGEST_S)
+    """To the first token."""
     measured_at: str
+    """When that probe began."""
 
 
 class ServerMemory(Record):
     """What one start of a server said of its memory, GiB of one GPU, and the settings that it depends on."""
 
     vllm_version: str
+    """Of that server."""
     loading_gib: float = Field(gt=0, le=MOST_GIB)
     """Weights and rotary table."""
     kv_cache_gib: float = Field(ge=-MOST_GIB, le=MOST_GIB)
     """Of the rank that got least; negative where the model left none."""
     graphs_gib: float | None = Field(ge=0, le=MOST_GIB)
+    """Of CUDA graphs; null where its log does not say."""
     max_model_len: int = Field(ge=1, le=MOST_COUNT)
+    """As it was started with."""
     max_num_seqs: int = Field(ge=1, le=MOST_COUNT)
+    """As it was started with."""
     max_num_batched_tokens: int = Field(ge=1, le=MOST_COUNT)
+    """As it was started with."""
     gpu_memory_utilization: float = Field(gt=0, le=1)
+    """As it was started with."""
     enforce_eager: bool
+    """As it was started with."""
     text_only: bool
+    """Whether it takes no images."""
     max_position_embeddings: int = Field(ge=1, le=MOST_COUNT)
+    """Of the model as it was started."""
     read_at: datetime
+    """When its log was read."""
 
     @property
     def source(self) -> str:
@@ -70,14 +86,23 @@ class Calibration(Record):
     """Every measured point of one model on one kind of machine, and when the last was added."""
 
     gpu: str
+    """As the catalogue names it."""
     model: str
+    """As plans call it."""
     precision: str
+    """Of its weights."""
     tensor: int
+    """GPUs that share each layer."""
     pipeline: int
+    """Stages of layers."""
     data: int
+    """Engines beside each other."""
     vllm_version: str
+    """Of the server that was measured."""
     points: tuple[Point, ...]
+    """Of every probe that was taken, by concurrency."""
     updated_at: datetime
+    """When the last was added (UTC)."""
     memory: ServerMemory | None = None
     """None where no server's log was given."""
 

@@ -31,10 +31,15 @@ class Term:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str
+    """What takes it: weights, activation, non_torch."""
     gib: float
+    """Of each GPU."""
     less_gib: float
+    """How much less it may be."""
     more_gib: float
+    """How much more it may be."""
     source: str
+    """Where the figure is from, with its formula where it has one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,15 @@ class Change(Record):
     """One figure of both groups: the mean of the runs."""
 
     figure: str
+    """By its name in a report."""
     a: float
+    """Mean over the runs of group A."""
     b: float
+    """Mean over the runs of group B."""
     low: float
     """The difference B - A lies from here to `high` at 95 %, this figure looked at alone."""
     high: float
+    """The upper end of the same."""
     p: float
     """The chance of such a difference between equals, corrected for all figures looked at (Holm)."""
     could_show: float | None
@@ -64,9 +68,13 @@ class NotCompared(Record):
     """A figure that runs of both groups have, and why nothing is said of its difference."""
 
     figure: str
+    """By its name in a report."""
     a: float
+    """Mean over the runs of group A."""
     b: float
+    """Mean over the runs of group B."""
     why: str
+    """In words."""
 
 
 class Difference(Document):
@@ -77,17 +85,24 @@ class Difference(Document):
     schema_version: Literal[2] = 2
 
     a: tuple[str, ...]
+    """Folders of group A's runs."""
     b: tuple[str, ...]
+    """Folders of group B's runs."""
     basis: Basis
     """The yardstick: how far blocks of one run lie apart, or how far runs do. The first proves no difference between
     servers, only one between these runs."""
     rule: str
+    """How a difference is told from noise, in words."""
     unlike: tuple[str, ...]
     """What was asked differently, so that the figures may differ for that reason."""
     warnings: tuple[str, ...]
+    """What makes the comparison doubtful: other loads, say."""
     different: tuple[Change, ...]
+    """Figures that differ by more than the runs of one group do."""
     within_noise: tuple[Change, ...]
+    """Figures of which that cannot be said."""
     not_compared: tuple[NotCompared, ...] = ()
+    """Figures that too few requests stand behind, and the like."""
 
 
 class Read(NamedTuple):

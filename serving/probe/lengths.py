@@ -17,8 +17,11 @@ class Lengths(Record):
     """`fixed` is `low`; `uniform` is low to high, both included; `normal` has mean low and deviation high."""
 
     form: Literal["fixed", "uniform", "normal"] = "fixed"
+    """How lengths are drawn."""
     low: int
+    """Tokens."""
     high: int = 0
+    """Tokens; 0 where it has no meaning."""
 
     def __str__(self) -> str:
         """The form a user writes."""

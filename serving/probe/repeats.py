@@ -30,11 +30,17 @@ class RepeatedRun(Record):
     endpoint: str
     """a, b, ...: the endpoints in the order in which they were given."""
     folder: str
+    """Where its report and results lie."""
     sent: int
+    """Requests."""
     succeeded: int
+    """Of these, answered whole."""
     failed: int
+    """Of these."""
     valid: bool
+    """Whether its figures may be used."""
     invalid_because: tuple[str, ...]
+    """Why not, a word each; empty where it is valid."""
     spoiled_by: tuple[Cause, ...] = ()
     """What kind each of those reasons is of."""
     figures: dict[str, float]
@@ -45,9 +51,11 @@ class Spread(Record):
     """One figure over the runs of an endpoint."""
 
     mean: float
+    """Over the runs."""
     low: float | None
     """The mean of many such runs lies from here to `high` at 95 % (Student's t); None of one run."""
     high: float | None
+    """The upper end of the same."""
     deviation: float | None
     """How far a run lies from the mean, as a share of it (standard deviation); None of one run."""
 
@@ -56,10 +64,15 @@ class Repeated(Record):
     """All runs of one endpoint."""
 
     endpoint: str
+    """As it was named on the line."""
     url: str
+    """Where it was asked."""
     model: str
+    """That was asked for."""
     runs: int
+    """How many count: those that are valid."""
     figures: dict[str, Spread]
+    """By its name in a report."""
 
 
 class Repeats(Document):
@@ -72,10 +85,13 @@ class Repeats(Document):
     repeat: int
     """The runs asked for, of each endpoint."""
     runs: tuple[RepeatedRun, ...]
+    """Of all endpoints, in turns."""
     endpoints: tuple[Repeated, ...]
+    """In the order in which they were named."""
     differences: tuple[Difference, ...]
     """Of each other endpoint from the first."""
     interrupted: bool = False
+    """Whether Ctrl-C ended it before all were made."""
     ended_early: str | None = None
     """What an endpoint, or the disk, said when no further run was made."""
 

@@ -17,8 +17,11 @@ class ServerFacts(Record):
     """What the server said about itself."""
 
     is_vllm: bool = False
+    """Whether it answers as vLLM does."""
     version: str | None = None
+    """Null where it does not say."""
     max_model_len: int | None = None
+    """Tokens of the longest request; null where it does not say."""
     exact_lengths: bool = False
     """Whether the prompts were counted by the server's own tokenizer."""
 
@@ -37,12 +40,19 @@ class Run(Document):
     schema_version: Literal[1] = 1
 
     target: Target
+    """At whom."""
     model: str
+    """That was asked for; of several the first."""
     load: Load
+    """How fast."""
     workload: Workload
+    """Which requests."""
     slo: Slo
+    """The promise that goodput is counted by."""
     server: ServerFacts
+    """What the server said about itself."""
     started_at: Annotated[str, AfterValidator(a_time)]
+    """When the first request was due (UTC)."""
     notes: tuple[str, ...] = ()
     """What the user must know about how the requests were made."""
 

@@ -61,32 +61,47 @@ class Point(Record):
     load: float
     """Concurrency, or requests per second."""
     verdict: Verdict
+    """What this load comes to."""
     output_tokens_per_s: float
     """The mean of the runs; of each the steady one, where every run of the sweep has one, else that over all."""
     output_tokens_per_s_low: float | None
     """A 95 % interval from the spread between runs (serving/probe/sweep_search.py); None for a step run once."""
     output_tokens_per_s_high: float | None
+    """The upper end of the same; null from a single run."""
     output_tokens_per_s_by_run: tuple[float, ...]
+    """Of each run that counts."""
     request_per_s: float
     """This and the latencies are of the run in the middle, by its throughput; `folder` holds its results."""
     latencies_of: int | None
     """How many requests the latencies are of: the p99 of three is their largest."""
     ttft_p50_s: float | None
+    """Half of the requests had their first token by then; null where none was answered."""
     ttft_p99_s: float | None
+    """All but one in a hundred had; null where none was answered."""
     tpot_p50_s: float | None
+    """Half of the answers were as fast; null where none has two tokens."""
     tpot_p99_s: float | None
+    """All but one in a hundred were; null where none has two tokens."""
     attainment: float | None
     """Share of the requests of all runs that met the limits; None without limits."""
     attainment_low: float | None
+    """The lower end of its 95 % interval; null without a promise."""
     attainment_high: float | None
+    """The upper end of the same; null without a promise."""
     sent: int
+    """Requests, of all runs that count."""
     failed: int
+    """Of these."""
     errors: dict[str, int]
+    """Kind of failure -> how many requests ended so."""
     valid: bool
+    """Whether its figures may be used."""
     invalid_because: tuple[str, ...]
+    """A word each; empty where it is valid."""
     spoiled_by: tuple[Cause, ...] = ()
     """What kind each of those reasons is of."""
     folder: str
+    """Where its newest run lies, below the sweep's."""
     folders: tuple[str, ...]
     """Of every run."""
 
@@ -99,12 +114,19 @@ class Sweep(Document):
     schema_version: Literal[2] = 2
 
     url: str
+    """Where it was asked."""
     model: str
+    """That was asked for."""
     over: str
+    """What was raised from step to step: requests at once, or a second."""
     slo: dict[str, float]
+    """The promise: its name -> seconds; empty for none."""
     attainment: float
+    """Share of the requests that must keep the promise, 0 to 1."""
     max_failed: float
+    """Share of the requests that may fail at a step that was served, 0 to 1."""
     answer: Answer
+    """Which of the answers a sweep can have; `why` says it in words."""
     best: float | None
     """The load that the answer speaks of."""
     reason: str
@@ -112,7 +134,9 @@ class Sweep(Document):
     confirmed: bool
     """Whether the steps that it rests on were repeated until they were worth their intervals, as `rule` says."""
     points: tuple[Point, ...]
+    """In the order of their load."""
     rule: str
+    """By what the answer was judged, in words."""
 
 
 def point_text(each: Point, over: str) -> str:

@@ -26,9 +26,13 @@ class Pair(Record):
     """What both answered to a text, one left and one right."""
 
     text: str
+    """What both were given."""
     left: str
+    """The answer that stands left."""
     right: str
+    """The answer that stands right."""
     left_is: Literal["a", "b"]
+    """Whose stands left."""
 
     @property
     def is_alike(self) -> bool:
@@ -44,11 +48,15 @@ class Pairs(Document):
     schema_version: Literal[1] = 1
 
     made_on: str
+    """The day."""
     a: Side
+    """The first endpoint."""
     b: Side
+    """The second endpoint."""
     page: str
     """A digest of all pairs, which ratings repeat: so that those of another page are not taken for its own."""
     pairs: tuple[Pair, ...]
+    """In the order of the page."""
 
 
 class Ratings(Document):
@@ -59,7 +67,9 @@ class Ratings(Document):
     schema_version: Literal[1] = 1
 
     page: str
+    """Which page they are of, by its sum."""
     ratings: dict[int, Choice] = Field(max_length=10_000)
+    """Number of the pair -> which answer was better, or neither."""
 
 
 class WinRate(Document):
@@ -70,13 +80,19 @@ class WinRate(Document):
     schema_version: Literal[1] = 1
 
     a: Side
+    """The first endpoint."""
     b: Side
+    """The second endpoint."""
     pairs: int
+    """On the page."""
     a_won: int
+    """Pairs in which A was better."""
     b_won: int
+    """Pairs in which B was better."""
     same: int
     """Rated so; or with nothing to rate."""
     unrated: int
+    """Pairs without a rating."""
     b_win_rate: Interval | None
     """Of the pairs that were decided; None where none was."""
 

@@ -19,8 +19,11 @@ class Interval(Record):
     """A figure and the middle 95 % of what other texts of the kind would give; none can be had of a single text."""
 
     mean: float
+    """Of the texts that were asked."""
     low: float | None = None
+    """Its lower end; null of a single text."""
     high: float | None = None
+    """Its upper end; null of a single text."""
 
     def map(self, change: Callable[[float], float]) -> "Interval":
         """The interval of a rising function of the figure."""

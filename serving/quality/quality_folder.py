@@ -17,9 +17,11 @@ class PageWritten(Record):
     """A page of pairs that waits for its ratings."""
 
     page: Path
+    """The file that a person opens."""
     key: Path
     """Which answer is whose: not for whoever rates."""
     pairs: int
+    """On it."""
     alike: int
     """Of them: those whose answers are the same, which are not on the page."""
 

@@ -17,13 +17,17 @@ class TaskResult(Record):
     """Both on the same items."""
 
     task: str
+    """As lm-evaluation-harness calls it."""
     items: int
+    """That both answered."""
     metric: str
     """What tells right from wrong, as lm-evaluation-harness calls it."""
     harness_version: str
+    """Of lm-evaluation-harness."""
     a: float
     """The share that is right."""
     b: float
+    """Share of them that B has right, 0 to 1."""
     b_minus_a: Interval
     """Item by item."""
     cannot_show: float

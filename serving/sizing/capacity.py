@@ -38,20 +38,28 @@ class ClassTail(Record):
     """The same of the requests of one class."""
 
     name: str
+    """Of the class."""
     requests: int
+    """Of it that were simulated."""
     ttft_s: float
+    """To the first token."""
     tpot_s: float
+    """Between two tokens of an answer."""
     longest_pause_s: float
+    """Between two tokens of one answer."""
 
 
 class Tail(Record):
     """What so many of a hundred requests do not exceed at the planned peak, simulated request by request."""
 
     percentile: float
+    """Of a hundred requests so many exceed nothing of this."""
     requests: int
     """How many were simulated, of a Poisson stream; the first tenth is not counted."""
     ttft_s: float
+    """To the first token."""
     tpot_s: float
+    """Between two tokens of an answer."""
     longest_pause_s: float
     """Between two tokens of one answer, while prompts of others are prefilled."""
     classes: tuple[ClassTail, ...] = Field(default=(), exclude_if=lambda classes: not classes)
@@ -65,22 +73,34 @@ class AtWorst(Record):
     """
 
     machines: int
+    """That it takes then."""
     requests_per_s_each: float
+    """That one machine carries then."""
     usd_per_month: Usd | None = None
+    """Of these machines; null where no price is known."""
 
 
 class Choice(Record):
     """One way to carry the traffic, or why it cannot."""
 
     machine: str
+    """The EC2 type, or COUNTxGPU."""
     gpu: str
+    """As the catalogue names it."""
     gpus_per_machine: int
+    """That one machine has."""
     precision: str
+    """Of the weights."""
     tensor: int
+    """GPUs that share each layer."""
     pipeline: int
+    """Stages of layers."""
     replicas_per_machine: int
+    """Servers on one machine."""
     verdict: str
+    """Whether one server fits: fits, tight, does not fit."""
     feasible: bool
+    """Whether any number of them carries the traffic."""
     concurrency: int = 0
     """Requests at once in one replica at which the promise still holds."""
     requests_per_s: float = 0.0
@@ -90,20 +110,25 @@ class Choice(Record):
     ttft_s: float = 0.0
     """At the planned peak, for an average prompt."""
     tpot_s: float = 0.0
+    """Between two tokens of an average answer, at the planned peak."""
     e2e_s: float = 0.0
     """A whole average request at the planned peak."""
     tail: Tail | None = None
     """Of the first choice; of machines that are there of each, filled as far as it is to be."""
     machines: int = 0
+    """That it takes, the spare ones included."""
     at_worst: AtWorst | None = None
     """None where no number of them keeps the promise then."""
     usd_per_hour: Usd | None = None
+    """One machine; null where no price is known."""
     paid_ahead: bool = False
     """A Capacity Block: days or weeks at a time, paid before they begin."""
     usd_per_month: Usd | None = None
+    """All its machines, where the traffic is; null where no price is known there."""
     usd_per_month_elsewhere: Usd | None = None
     """At the price of us-east-1: what choices are ranked by where the region's price of some is not known."""
     basis: str = ""
+    """What the speed is taken from."""
     pareto: bool = False
     """No other way as sure, and as easy to have, is both cheaper and faster."""
     why: str = ""
@@ -114,21 +139,28 @@ class Notch(Record):
     """What one step more of something would cost a month."""
 
     change: str
+    """What is asked for beyond the question."""
     choice: str
+    """What it then takes."""
     usd_per_month: Usd | None
+    """All of that; null where no price is known."""
     more_usd_per_month: Usd | None
+    """Beyond what the first choice costs; null where no price is known."""
 
 
 class Fleet(Record):
     """What machines that are there carry together, the spare ones left out, filled as far as the promise says."""
 
     precision: str
+    """Of the weights on all of them."""
     carries_requests_per_s: float
     """Of those that it takes; where not even all are enough it takes all."""
     at_worst_requests_per_s: float
+    """If the speed is at the bad end of its band."""
     all_carry_requests_per_s: float
     """With those that it does not take."""
     all_at_worst_requests_per_s: float
+    """The same at the bad end of the band."""
     missing_requests_per_s: float
     """Of the peak; 0.0 where they carry it."""
 
@@ -141,12 +173,17 @@ class Capacity(Document):
     schema_version: Literal[1] = 1
 
     model: str
+    """As it was asked for."""
     traffic: Traffic
+    """As it was understood."""
     promise: Promise
+    """As it was understood."""
     choices: tuple[Choice, ...]
+    """The best first; those that cannot carry it last."""
     plan: Plan | None
     """How one replica of the first choice is served; None when nothing carries the traffic."""
     notches: tuple[Notch, ...] = ()
+    """What one step more of something would cost."""
     further: FurtherOptions | None = Field(default=None, exclude_if=lambda value: value is None)
     """What else was asked of the requests and of the engine; absent where nothing was. Images are in the traffic."""
     fleet: Fleet | None = None

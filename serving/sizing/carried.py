@@ -17,7 +17,9 @@ class Machines(Record):
     """So many machines of one kind."""
 
     name: Line
+    """The EC2 type, or COUNTxGPU."""
     count: Number
+    """How many."""
     servers: Number
     """Replicas on each."""
     times: Times
@@ -30,8 +32,11 @@ class Carried(Record):
     """A traffic, and the machines that carry it together, the spare ones included."""
 
     traffic: Traffic
+    """What they carry."""
     machines: tuple[Machines, ...] = Field(min_length=1)
+    """Of each kind."""
     spare_machines: int = Field(default=0, ge=0, le=MOST)
+    """Of these, whose loss is borne."""
     missing_requests_per_s: Annotated[float, Field(ge=0), AfterValidator(reckonable)] = 0.0
     """Of the peak, where machines that are there do not carry all of it."""
 

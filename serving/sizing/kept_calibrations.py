@@ -35,6 +35,7 @@ class Calibrations(Document):
     schema_version: Literal[1] = 1
 
     calibrations: tuple[Calibration, ...] = ()
+    """One of each model, GPU and way to split."""
 
 
 def add(plan: Plan, probe: "ProbeReport") -> Calibration:

@@ -35,9 +35,13 @@ class Ranking(Record):
     """Every machine that holds the model, best first."""
 
     model: str
+    """As it was asked for."""
     precision: str
+    """That was asked for, or `any`."""
     workload: Workload
+    """That speeds are predicted for."""
     machines: tuple[Plan, ...]
+    """A plan for each machine and precision that fits, the cheapest first."""
 
 
 def plan_stored(subject: SizedModel, machine_name: str, options: Options) -> Plan:

@@ -18,11 +18,15 @@ class Traffic(Record):
     """Requests a second on average, how much more at peak, and how long they are."""
 
     requests_per_s: Annotated[float, Field(gt=0, le=MOST)]
+    """On average."""
     peak_factor: Annotated[float, Field(ge=1, le=MOST)]
+    """How many times that at the planned peak."""
     input_tokens: SomeLengths
+    """Lengths of prompts, in tokens."""
     output_tokens: SomeLengths
     """Of an answer; where there are classes both are their mean."""
     classes: tuple[TrafficClass, ...] = Field(default=(), exclude_if=lambda classes: not classes)
+    """Kinds of requests with lengths and promises of their own; empty for one kind."""
 
     @property
     def parts(self) -> tuple[TrafficClass, ...]:
@@ -100,6 +104,7 @@ class Promise(Record):
     ttft_s: float | None = None
     """For the longest likely prompt."""
     tpot_s: float | None = None
+    """Between two tokens of an answer, at most."""
     spare_machines: int = 0
     """1 is N+1: the peak is carried with one machine gone."""
     percentile: float = 95.0

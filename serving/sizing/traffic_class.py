@@ -43,13 +43,17 @@ class TrafficClass(Record):
     """Requests of one kind among others."""
 
     name: Line
+    """As it was named."""
     share: Annotated[float, Field(gt=0, le=1)]
     """Of all requests."""
     input_tokens: SomeLengths
+    """Lengths of prompts, in tokens."""
     output_tokens: SomeLengths
+    """Lengths of answers, in tokens."""
     ttft_s: Promised | None = None
     """Promised to them; None is what is promised to all."""
     tpot_s: Promised | None = None
+    """Between two tokens of an answer, at most; null for what is promised to all."""
 
     def __str__(self) -> str:
         """As it is typed."""

@@ -11,4 +11,6 @@ class Endpoint(Record):
     base_url: str
     """Without the /v1, e.g. http://127.0.0.1:8000"""
     served_model_name: str
+    """What a request names as its model."""
     api_key_file: Path | None = None
+    """The file that holds its key; null where it asks for none."""

@@ -48,8 +48,11 @@ class Engine(Record):
     """A `vllm` executable, the version its metadata gives, and where it was found."""
 
     vllm: Path
+    """The executable."""
     version: str
+    """As its metadata says; `unknown` where they do not."""
     origin: Literal["CORRAL_VLLM", "from a bundle", "installed by corral", "PATH", "of its release"]
+    """Who put it there, or how it was found."""
 
     @property
     def is_cpu(self) -> bool:

@@ -24,6 +24,7 @@ class Event(Record):
     event: Annotated[str, AfterValidator(partial(one_line, most=40))]
     """One of infra/onhost/history.py's; a later corral may know more."""
     cause: Annotated[str, AfterValidator(partial(one_line, most=500))] = ""
+    """Why, in words; empty where the event says all."""
 
 
 def file(folder: Path) -> Path:

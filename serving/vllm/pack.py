@@ -36,9 +36,13 @@ class Packed(Record):
     """A packed engine. The host's Python must be of the same minor version."""
 
     path: Path
+    """The archive."""
     version: str
+    """Of vLLM in it."""
     python: str
+    """The minor version that the host needs."""
     gib: float
+    """Of the archive."""
 
 
 def prefix_of(vllm: Path) -> Path:

@@ -82,30 +82,51 @@ class ServeOptions(Record):
     revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
     """The commit of the repository, in full: a branch moves. None for a folder, or until the Hub was asked."""
     served_model_name: Value
+    """What a request names as its model."""
     host: Value = "127.0.0.1"
+    """The address that it listens on."""
     port: Port = 8000
+    """That it listens on."""
     tensor_parallel_size: Ranks = 1
+    """GPUs that share each layer."""
     pipeline_parallel_size: Ranks = 1
+    """Stages of layers."""
     data_parallel_size: Ranks = 1
+    """Engines beside each other."""
     enable_expert_parallel: bool = False
+    """Whether experts are spread over the engines instead of split."""
     max_model_len: Count | None = None
+    """Tokens of the longest request."""
     max_num_seqs: Count | None = None
+    """Requests that run at once."""
     max_num_batched_tokens: Count | None = None
+    """Tokens of one step."""
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    """Share of a GPU's memory, 0 to 1."""
     kv_cache_dtype: Value = "auto"
+    """As vLLM names it; auto for the model's own."""
     kv_cache_memory_bytes: Count | None = None
+    """Of each GPU, in place of what would be left."""
     disable_hybrid_kv_cache_manager: bool = False
+    """Every layer then keeps the whole context."""
     dtype: Value = "auto"
+    """Of activations; auto for the model's own."""
     quantization: Value | None = None
+    """As vLLM names it; null for what the checkpoint says."""
     enforce_eager: bool = False
+    """Without CUDA graphs."""
     language_model_only: bool = False
+    """It takes no images then."""
     limit_mm_per_prompt: dict[str, int] | None = None
+    """Kind of input -> how many of a request."""
     hf_overrides: dict[str, object] | None = None
     """Overrides of the checkpoint's config.json; carries the position override that frees the rotary table."""
     generation_config: Value | None = None
+    """Whose sampling defaults hold: auto for the checkpoint's, vllm for none."""
     chat_template: Text | None = None
     """A file, or the template itself."""
     shutdown_timeout: int = Field(default=60, ge=0)
+    """Seconds that a request may take to end when the server is stopped."""
     speculative_config: Values | None = Field(default=None, exclude_if=lambda said: said is None)
     """How tokens are proposed; absent where none are."""
     lora_modules: tuple[LoraModule, ...] = Field(
@@ -113,6 +134,7 @@ class ServeOptions(Record):
     )
     """The adapters beside it; absent where there are none."""
     extra_args: tuple[Word, ...] = Field(default=(), max_length=1000)
+    """Further words of the command line, as they are."""
 
     @property
     def adapters(self) -> tuple[str, ...]:

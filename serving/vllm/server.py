@@ -55,18 +55,27 @@ class Server(Document):
     schema_version: Literal[1] = 1
 
     leader: Birth
+    """Its first process."""
     started_at: datetime
+    """When (UTC)."""
     vllm: Path
+    """The executable."""
     vllm_version: str
+    """As its metadata says."""
     arguments: tuple[str, ...]
+    """What it was started with; no key is among them."""
     endpoint: Endpoint
+    """Where it answers."""
     shutdown_timeout_s: int
+    """That requests may take to end when it is stopped."""
     load_budget_s: int
+    """That a start may take."""
     stopping_at: datetime | None = None
     """When somebody began to stop it."""
     stopping_by: Birth | None = Field(default=None, exclude_if=lambda who: who is None)
     """Who does so, until it has ended: a stop whose process is gone was cut short, and counts for nothing."""
     stopped_at: datetime | None = None
+    """When it had ended because somebody asked; null until then."""
 
 
 def start(folder: Path, engine: Engine, options: ServeOptions, load_budget_s: int) -> Server:

@@ -57,6 +57,7 @@ class Bought(Offering):
     """A block that was bought, and the reservation to launch into."""
 
     capacity_reservation_id: str
+    """What --capacity-reservation-id takes."""
 
 
 @told

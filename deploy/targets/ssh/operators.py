@@ -100,13 +100,16 @@ class Operator(Document):
     schema_version: Literal[1] = 1
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
+    """Random, made once for this home."""
 
 
 class Owner(Record):
     """Another operator."""
 
     who: str
+    """As the host's record names the other."""
     since: str
+    """When that was written."""
 
     def __str__(self) -> str:
         return f"{self.who}'s, since {self.since}"

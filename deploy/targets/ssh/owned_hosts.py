@@ -33,8 +33,11 @@ class HostState(Record):
     """One host, and the state of systemd's unit of every deployment on it."""
 
     host: str
+    """As it was typed."""
     facts: HostFacts
+    """What the host said of itself."""
     deployments: dict[str, str]
+    """Name -> what systemd says of its unit."""
     owners: dict[str, Owner | None]
     """The other operator whose each is; null for one of ours. What cannot be told without root is not in it."""
 
@@ -43,6 +46,7 @@ class Inventory(Record):
     """Several hosts."""
 
     hosts: tuple[HostState, ...]
+    """In the order in which they were typed."""
 
 
 def inventory(destinations: Sequence[str]) -> Inventory:
