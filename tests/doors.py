@@ -89,11 +89,16 @@ def is_json(head: dict[str, str]) -> bool:
 
 
 @contextmanager
-def door(home: Path, serves: dict[str, Any] | None = None, **asked: Any) -> Iterator[Door]:
+def door(
+    home: Path,
+    serves: dict[str, Any] | None = None,
+    target: str = "local",
+    hosts: tuple[str, ...] = (),
+    **asked: Any,
+) -> Iterator[Door]:
     """A gateway that runs, in the home that is set; with `serves` also a server behind it. All ends with it."""
-    plan = deployment(port=free_port()).plan
-    behind = deployment(port=plan.serve.port).model_copy(
-        update={"name": NAME, "target": "local", "hosts": ()}
+    behind = deployment(port=free_port(), shutdown_timeout=60).model_copy(
+        update={"name": NAME, "target": target, "hosts": hosts}
     )
     behind.write(home / NAME / "deployment.json")
     (home / NAME / "api-key").write_text(f"{ENGINE_KEY}\n")

@@ -85,6 +85,8 @@ def count_tokens(body: dict[str, Any]) -> int:
     text = body.get("prompt")
     if text is None:
         text = " ".join(text_of(each["content"]) for each in body.get("messages") or body["input"])
+    if isinstance(text, list):  # token ids
+        return len(text)
     return 1 + sum(1 + (len(word) > 5) for word in text.split())
 
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -93,13 +94,12 @@ def forward(box: Path, way: str, settings: str) -> None:
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
-    """Carry bytes one way until they end."""
-    try:
+    """Carry bytes one way until they end, or are cut off."""
+    with suppress(OSError):
         while data := source.recv(2**16):
             target.sendall(data)
+    with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 def run(box: Path, line: str) -> None:

@@ -85,6 +85,7 @@ def printed() -> dict[str, Any]:
     from deploy.gateway.gateway import GatewayConfig, GatewayStatus
     from deploy.gateway.keys import Keys, NewKey
     from deploy.gateway.usage import Usage
+    from deploy.releases.roll import Rolled
     from deploy.releases.upgrade import Upgraded
     from deploy.targets.abilities import Pushed
     from deploy.targets.deployment import Deployment
@@ -165,6 +166,7 @@ def printed() -> dict[str, Any]:
         "quality run": Quality | PageWritten,
         "reap": Reaped,
         "report": Comparison,
+        "roll": Rolled,
         "serve": Endpoint | requests,
         "simulate": Simulation,
         "size": Plan | Ranking,

@@ -42,6 +42,7 @@ WORK = {
         "gateway": "One address in front of a deployment, with keys.",
         "keys": "Who may ask a gateway, and what they used.",
         "upgrade": "The next engine, weights or options, with a way back.",
+        "roll": "Restart or upgrade replicas, one at a time.",
         "stop": "End the server, keep the machine.",
     },
     "Measure and compare": {

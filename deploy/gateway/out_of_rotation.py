@@ -1,11 +1,15 @@
 """A deployment's servers out of its gateway's rotation for a while: whoever ends one does so then."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from deploy.gateway import gateway, haproxy, rotation
 from infra.errors import CorralError
 from infra.say import progress
+from infra.wait import Pace, until
+
+SEEN_WELL_WITHIN_S = 60.0
 
 
 def in_front(name: str) -> tuple[str, ...]:
@@ -14,6 +18,36 @@ def in_front(name: str) -> tuple[str, ...]:
     if not gateway.exists(name) or not haproxy.members(place):
         return ()
     return tuple(server.name for server in rotation.in_front(place))
+
+
+def drain(name: str, server: str, within_s: float) -> None:
+    """Have its gateway give one server nothing new, and wait for so long until that has finished what it has."""
+    rotation.take_out(gateway.folder(name), server)
+    left = until(lambda: requests(name, server), lambda count: not count, pace(within_s))
+    progress(f"gateway: {server} gets no new requests" + (f"; {left} go on" if left else ""))
+
+
+def put_in(name: str, server: str) -> bool:
+    """Have its gateway give that server requests again; whether its own checks found it well by now."""
+    rotation.take_in(gateway.folder(name), server)
+    is_up = until(lambda: server in up(name), bool, pace(SEEN_WELL_WITHIN_S))
+    progress(f"gateway: {server} gets requests again" if is_up else f"gateway: {server} is not well yet")
+    return is_up
+
+
+def up(name: str) -> tuple[str, ...]:
+    """The servers that its gateway gives requests to now."""
+    return tuple(each.name for each in rotation.in_front(gateway.folder(name)) if each.state == "UP")
+
+
+def requests(name: str, server: str) -> int:
+    """How many requests a server has of its gateway."""
+    return sum(each.sessions for each in rotation.in_front(gateway.folder(name)) if each.name == server)
+
+
+def pace(within_s: float) -> Pace:
+    """How often its gateway is asked."""
+    return Pace(within_s, 0.1, time.sleep, time.monotonic)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from deploy.releases.upgrade import with_address_of
-from deploy.releases.upgrade_options import UpgradeOptions
+from deploy.releases.upgrade_options import JudgedOptions
 from deploy.targets import adapters
 from deploy.targets.abilities import HoldsReleases, SendsFiles
 from deploy.targets.choose import place_of
@@ -18,7 +18,7 @@ def next_of(
     present: Deployment,
     place: HoldsReleases,
     plan: tuple[Plan, Path | None] | None,
-    asked: UpgradeOptions,
+    asked: JudgedOptions,
 ) -> Deployment:
     """The deployment with what is new, at its present address. Asks no host; an adapter of the Hub is fetched.
 
@@ -49,7 +49,7 @@ def version_planned(planned: Plan, present: Plan) -> str | None:
     return None if is_same else planned.vllm_version
 
 
-def refuse_nothing(name: str, plan: tuple[Plan, Path | None] | None, asked: UpgradeOptions) -> None:
+def refuse_nothing(name: str, plan: tuple[Plan, Path | None] | None, asked: JudgedOptions) -> None:
     """Raise UsageError where nothing new is named, or a plan on the way back."""
     if plan is None and not asked.news:
         raise UsageError(

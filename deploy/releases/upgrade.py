@@ -45,8 +45,11 @@ class Step(NamedTuple):
     """None: its speed is not asked for, as on the way back."""
 
 
-def upgrade(next_of: Callable[[Deployment, HoldsReleases], Deployment], name: str, slower_at_most: float,
-            approve: Callable[[Offer], None]) -> Upgraded:  # fmt: skip
+NextOf = Callable[[Deployment, HoldsReleases], Deployment]
+"""What comes next, of what is deployed."""
+
+
+def upgrade(next_of: NextOf, name: str, slower_at_most: float, approve: Callable[[Offer], None]) -> Upgraded:
     """Bring the next release and serve it where it is as good; else the accepted one serves on.
 
     Raises ServerError with the cause for one that was taken back, and what stands against bringing it.
@@ -60,27 +63,36 @@ def upgrade(next_of: Callable[[Deployment, HoldsReleases], Deployment], name: st
         served = was_tried or is_meant_to_serve(status)
         # What `serve` cannot start, as its engine is gone, is brought again.
         is_whole = not present.release or status.state == "serving" or not place.missing(old.deployment)
-        wanted = next_of(present, place)
-        if release.id_of(wanted, place.engine_version(wanted)) == old.id and is_whole:
+        new = brought(next_of(present, place), old, place, is_whole, approve)
+        if new is None:
             return Upgraded(name=name, release=old, previous=old, changed=False)
-        settled, about = place.settled(wanted)
-        version = place.engine_version(settled)
-        new_id = release.id_of(settled, version)
-        if new_id == old.id and is_whole:
-            return Upgraded(name=name, release=old, previous=old, changed=False)
-        new = named(
-            Release(
-                id=new_id,
-                vllm_version=version,
-                deployment=settled,
-                previous=old.id if new_id != old.id else old.previous,
-                tried_at=datetime.now(UTC),
-            )
-        )
-        place.bring(new.deployment, about, approve)
         return tried(
             Step(release.keep(measured(old, place)), release.keep(new), slower_at_most), place, served
         )
+
+
+def brought(
+    wanted: Deployment, old: Release, place: HoldsReleases, is_whole: bool, approve: Callable[[Offer], None]
+) -> Release | None:
+    """The next release, put beside the one that serves; None where that is it, and whole."""
+    if release.id_of(wanted, place.engine_version(wanted)) == old.id and is_whole:
+        return None
+    settled, about = place.settled(wanted)
+    version = place.engine_version(settled)
+    new_id = release.id_of(settled, version)
+    if new_id == old.id and is_whole:
+        return None
+    new = named(
+        Release(
+            id=new_id,
+            vllm_version=version,
+            deployment=settled,
+            previous=old.id if new_id != old.id else old.previous,
+            tried_at=datetime.now(UTC),
+        )
+    )
+    place.bring(new.deployment, about, approve)
+    return new
 
 
 def back(name: str) -> Upgraded:

@@ -25,13 +25,31 @@ class NextOptions(Asked):
     """That commit of the weights, in full."""
 
 
-class UpgradeOptions(NextOptions, TokenFile, LoraOptions):
+class JudgedOptions(NextOptions, TokenFile, LoraOptions):
     """Which release is served next, and by what it is judged."""
 
     heading: ClassVar[str] = "The upgrade"
 
     slower_at_most: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Taken back where a short probe makes fewer tokens/s than the present one, by more than this share."""
+
+    @property
+    def news(self) -> bool:
+        """Whether a flag names something new."""
+        return bool(self.lora) or any(
+            value is not None for value in (self.vllm_version, self.engine, self.revision)
+        )
+
+
+class RollOptions(JudgedOptions):
+    """What the replicas are rolled to; without any of it they are only started anew."""
+
+
+class UpgradeOptions(JudgedOptions):
+    """Forward or back."""
+
+    heading: ClassVar[str] = "The upgrade"
+
     rollback: bool = False
     """Serve the release before the present one again."""
 
@@ -43,10 +61,3 @@ class UpgradeOptions(NextOptions, TokenFile, LoraOptions):
                 "--rollback is the way back, and takes nothing new.", "Leave out --rollback, or the rest."
             )
         return self
-
-    @property
-    def news(self) -> bool:
-        """Whether a flag names something new."""
-        return bool(self.lora) or any(
-            value is not None for value in (self.vllm_version, self.engine, self.revision)
-        )

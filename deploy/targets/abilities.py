@@ -257,6 +257,10 @@ class Replicated(Protocol):
         """Have every machine hold the one key; a server that runs with another takes it when it is started anew."""
         ...
 
+    def restart(self, deployment: Deployment) -> Endpoint:
+        """End what is served, once it has no request, and start it anew. Raises ServerError."""
+        ...
+
 
 @runtime_checkable
 class ProvesEgress(Protocol):

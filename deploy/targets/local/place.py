@@ -260,6 +260,11 @@ def turn_to(deployment: Deployment) -> Endpoint:
     return running.endpoint
 
 
+def restart(deployment: Deployment) -> Endpoint:
+    """End its server, once it has no request, and start it anew."""
+    return turn_to(deployment)
+
+
 def is_accepted(deployment: Deployment) -> bool:
     """Whether its document is the one that is kept: it starts next, whoever starts it."""
     try:

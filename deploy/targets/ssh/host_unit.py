@@ -89,7 +89,8 @@ def start(deployment: Deployment, host: Host) -> Endpoint | None:
     """
     bring_judge(deployment, host)
     if not one_key.is_taken(deployment, host):
-        end_with_another_key(deployment, host)
+        progress(f"{host.destination}: ending the server that has a key of its own")
+        end(deployment, host)
     host.run(start_command(deployment, host.destination), as_root=True)
     if is_headless(deployment, host):
         return None
@@ -98,9 +99,14 @@ def start(deployment: Deployment, host: Host) -> Endpoint | None:
     return endpoint
 
 
-def end_with_another_key(deployment: Deployment, host: Host) -> None:
-    """End the server that takes a key of its own, once it has no request: the next start takes the one of all."""
-    progress(f"{host.destination}: ending the server that has a key of its own")
+def restart(deployment: Deployment, host: Host) -> Endpoint | None:
+    """End the server, once it has no request, and start it as `start` does."""
+    end(deployment, host)
+    return start(deployment, host)
+
+
+def end(deployment: Deployment, host: Host) -> None:
+    """End the server, which starts at the next boot all the same; the next start takes the key of all."""
     host.run(
         ["systemctl", "stop", hosts.unit(deployment.name)],
         as_root=True,

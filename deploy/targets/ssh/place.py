@@ -47,6 +47,7 @@ from deploy.targets.ssh.options import SshOptions, no_hosts
 from deploy.targets.ssh.replicas import answering as answering
 from deploy.targets.ssh.replicas import count as count
 from deploy.targets.ssh.replicas import replicas as replicas
+from deploy.targets.ssh.replicas import restart as restart
 from deploy.targets.ssh.replicas import share_key as share_key
 from infra import deadline, offline, ssh_client
 from infra import host as hosts

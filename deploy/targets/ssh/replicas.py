@@ -4,8 +4,8 @@ import re
 from collections import Counter
 
 from deploy.targets.deployment import Deployment
-from deploy.targets.ssh import one_key, operators, tunnels
-from deploy.targets.ssh.fleet import checked_hosts
+from deploy.targets.ssh import host_unit, one_key, operators, tunnels
+from deploy.targets.ssh.fleet import checked_hosts, on_each
 from infra.errors import HostError, UsageError
 from infra.say import progress
 from infra.ssh import Host
@@ -68,6 +68,18 @@ def reached(deployment: Deployment, host: Host) -> Endpoint:
         name = deployment.name
         progress(f"{host.destination}: {error.message} When it is there again: corral connect {name}")
         return tunnels.reserved(deployment, host)
+
+
+def restart(deployment: Deployment) -> Endpoint:
+    """End the servers, once they have no request, and start them anew; the first one's endpoint."""
+
+    def again(host: Host) -> Endpoint | None:
+        operators.refuse_others(deployment, host)
+        return host_unit.restart(deployment, host)
+
+    first = on_each(deployment, again)[0]
+    assert first is not None  # only the hosts after the first are headless
+    return first
 
 
 def share_key(deployment: Deployment) -> None:

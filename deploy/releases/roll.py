@@ -1,0 +1,289 @@
+"""Replicas started anew or upgraded one at a time: each out of its gateway's rotation and without a request meanwhile.
+
+deployment.json names the new release when all have it. Which one a host starts is kept there: a roll that was cut short
+leaves every replica at one of the two, and the next one finds those that have the new one already.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from deploy.gateway import gateway, out_of_rotation
+from deploy.releases import canary, release
+from deploy.releases.release import Release, Trial
+from deploy.releases.settling import alone, holding, note_taken_back, settle
+from deploy.releases.upgrade import (
+    NextOf,
+    Step,
+    brought,
+    is_meant_to_serve,
+    judged,
+    known,
+    measured,
+    tried,
+)
+from deploy.targets import deployment as deployments
+from deploy.targets import hurry
+from deploy.targets.abilities import HoldsReleases, Replicated
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.place import Offer, Status
+from infra import processes
+from infra.errors import CorralError, HostError, Interrupted, ServerError, UsageError
+from infra.printable import one_line
+from infra.record import Record, removed
+from infra.say import progress, warn
+from serving.vllm import stopping
+from serving.vllm.endpoint import Endpoint
+
+
+class Rolled(Record):
+    """What became of each replica."""
+
+    name: str
+    release: str
+    """The release that all of them serve now."""
+    previous: str
+    """The one that was accepted before; the same where they were only started anew."""
+    rolled: tuple[str, ...]
+    """The replicas that were started anew, in that order."""
+    skipped: tuple[str, ...] = ()
+    """Those that served that release before."""
+
+
+class Roll(NamedTuple):
+    """What is done to each replica."""
+
+    name: str
+    place: HoldsReleases
+    step: Step
+    """From the accepted release to the next one, or to itself."""
+    present: Deployment
+    """As it is deployed."""
+    to_all: bool
+    """Whether also those are started anew that serve the release already."""
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether another release is brought, and no replica only started anew."""
+        return self.step.new.id != self.step.old.id
+
+    def each(self, deployment: Deployment) -> dict[str, Deployment]:
+        """The replicas of a deployment, by name, as deployments of their own."""
+        if isinstance(self.place, Replicated):
+            return self.place.replicas(deployment)
+        return {self.name: deployment}
+
+
+def roll(
+    next_of: NextOf | None, name: str, slower_at_most: float, approve: Callable[[Offer], None]
+) -> Rolled:
+    """Start every replica anew, or serve the next release with it, one after the other; the ill ones first.
+
+    Raises UsageError where nothing is served, ServerError with the replica that failed: the others stay as they are.
+    """
+    present = deployments.load(name)
+    place = holding(present)
+    with alone(name):
+        settle(present)
+        status = place.status(present)
+        if not is_meant_to_serve(status):
+            raise UsageError(
+                f"{name} is {status.state}: there is nothing to roll.", f"Start it: corral serve {name}"
+            )
+        old = known(present, place)
+        new = brought(next_of(present, place), old, place, True, approve) if next_of else None
+        if new is not None:
+            old = measured(old, place)
+        elif answer := answers(status):
+            old = old.model_copy(update={"answer": answer})
+        step = Step(old, new or old, slower_at_most if new else None)
+        done = Roll(name, place, step, present, to_all=next_of is None)
+        if done.is_upgrade and len(done.each(present)) == 1:
+            tell_callers(name, name)
+            tried(Step(release.keep(step.old), release.keep(step.new), slower_at_most), place, True)
+            return Rolled(name=name, release=step.new.id, previous=old.id, rolled=(name,))
+        return all_of(done)
+
+
+def answers(status: Status) -> tuple[str, ...]:
+    """What the first replica that serves says to the canary's prompt; nothing where none does."""
+    endpoints = [each.endpoint for each in status.endpoints if each.state == "serving"]
+    for endpoint in endpoints or [status.endpoint if status.state == "serving" else None]:
+        if endpoint is not None:
+            return canary.asked(endpoint).tokens
+    return ()
+
+
+def all_of(this: Roll) -> Rolled:
+    """One replica after the other."""
+    old, new = this.step.old, this.step.new
+    if isinstance(this.place, Replicated):
+        this.place.share_key(this.present)
+    if this.is_upgrade:
+        release.keep(old)
+        release.keep(new)
+        old.deployment.write(folder(this.name) / "deployment.json")  # the same, with its engine named
+        this.place.remember(old.deployment)
+    found = {name: this.place.status(each) for name, each in this.each(this.present).items()}
+    has_it = {name for name, status in found.items() if not this.to_all and has(this, status)}
+    order = sorted(found, key=lambda name: found[name].state == "serving")
+    rolled: list[str] = []
+    with on_trial(this):
+        for replica in order:
+            if replica not in has_it:
+                is_alone = not any(found[each].state == "serving" for each in order if each != replica)
+                one(this, replica, found[replica], rolled, is_alone)
+                rolled.append(replica)
+                found[replica] = found[replica].model_copy(update={"state": "serving"})
+    if this.is_upgrade:
+        accepted(this)
+    skipped = tuple(name for name in order if name in has_it)
+    return Rolled(name=this.name, release=new.id, previous=old.id, rolled=tuple(rolled), skipped=skipped)
+
+
+def has(this: Roll, status: Status) -> bool:
+    """Whether a replica serves the release that all are to."""
+    wanted = (this.step.new.id,) if this.is_upgrade else (this.step.new.id, None)
+    return status.state == "serving" and status.release in wanted
+
+
+@contextmanager
+def on_trial(this: Roll) -> Iterator[None]:
+    """Have whoever supervises a server that is only started anew wait for what comes of it."""
+    if this.is_upgrade or len(this.each(this.present)) > 1:
+        yield
+        return
+    me = processes.birth(os.getpid())
+    Trial(release=this.step.old.id, begun_at=datetime.now(UTC), by=me).write(release.trial_file(this.name))
+    try:
+        yield
+    finally:
+        removed([release.trial_file(this.name)])
+
+
+def accepted(this: Roll) -> None:
+    """All have it: from here on it is the accepted one."""
+    old, new = this.step.old, this.step.new
+    release.keep(new.model_copy(update={"outcome": "accepted", "why": ""}))
+    new.deployment.write(folder(this.name) / "deployment.json")
+    this.place.note(
+        new.deployment, "upgraded", f"from {old.id} to {new.id}, vLLM {new.vllm_version}, one by one"
+    )
+
+
+def one(this: Roll, replica: str, status: Status, rolled: list[str], is_alone: bool) -> None:
+    """Take a replica out, start it anew, ask it, put it in again. Raises ServerError or Interrupted where it fails."""
+    progress(f"roll: {replica}")
+    fronted = replica in in_front(this.name)
+    if status.endpoint is not None and (is_alone or not fronted):
+        tell_callers(this.name, replica)
+    try:
+        if fronted:
+            out_of_rotation.drain(this.name, replica, this.present.plan.serve.shutdown_timeout)
+        if status.endpoint is not None:
+            until_idle(this, status.endpoint)
+        started(this, replica, status)
+    except BaseException as error:
+        raise halted(this, replica, error, rolled, fronted) from None
+    if fronted:
+        out_of_rotation.put_in(this.name, replica)
+
+
+def in_front(name: str) -> tuple[str, ...]:
+    """The servers of its gateway; none while none runs or can be asked."""
+    with suppress(CorralError):
+        return out_of_rotation.in_front(name)
+    return ()
+
+
+def tell_callers(name: str, replica: str) -> None:
+    """Say what whoever asks will see, where no other server takes the requests meanwhile."""
+    if replica in in_front(name):
+        queue_s = gateway.load(name).asked.queue_s
+        warn(
+            f"No other server of {name} is well: requests wait in its gateway for up to {queue_s:g} s, then get 503."
+        )
+    else:
+        warn(
+            f"No gateway gives {replica} its requests: it finishes those it has, and refuses others until it is back."
+        )
+
+
+def until_idle(this: Roll, endpoint: Endpoint) -> None:
+    """Wait until none runs or waits, for as long as its drain may take."""
+    within_s = this.present.plan.serve.shutdown_timeout
+    stopping.until_idle(endpoint, within_s, lambda: hurry.is_hurried(this.name), progress)
+
+
+def started(this: Roll, replica: str, status: Status) -> None:
+    """Start a replica anew, with the next release where there is one, and have it answer with sense."""
+    old, new, place = this.step.old, this.step.new, this.place
+    here = {"old": alone_of(this, old, replica), "new": alone_of(this, new, replica)}
+    if this.is_upgrade:
+        endpoint = place.turn_to(here["new"].deployment)
+        judged(Step(here["old"], here["new"], this.step.slower_at_most), endpoint, place)
+        place.keep(here["new"].deployment)
+        return
+    if status.release in (None, old.id) and isinstance(place, Replicated):
+        endpoint = place.restart(this.each(this.present)[replica])
+    else:  # a roll that was cut short has left it at another release
+        endpoint = place.turn_to(here["old"].deployment)
+        place.keep(here["old"].deployment)
+    progress("roll: the canary")
+    canary.require_sense(endpoint, old.answer)
+
+
+def alone_of(this: Roll, whole: Release, replica: str) -> Release:
+    """A release of one replica."""
+    return whole.model_copy(update={"deployment": this.each(whole.deployment)[replica]})
+
+
+def halted(this: Roll, replica: str, error: BaseException, rolled: list[str], fronted: bool) -> BaseException:
+    """Turn the replica back where it was upgraded; the error that says how each is, or a mistake of ours as it is."""
+    name, old, new = this.name, this.step.old, this.step.new
+    is_cut = isinstance(error, KeyboardInterrupt)
+    cause = "it was interrupted" if is_cut else one_line(str(error), 400).rstrip(".")
+    said = [f"The roll of {name} stopped at {replica}: {cause}."]
+    if this.is_upgrade:
+        progress(f"roll: {replica} is turned back to {old.id}: {cause}")
+        trouble = turned_back(this, replica)
+        with suppress(HostError):
+            note_taken_back(new, f"on {replica}: {cause}", this.place)
+        said.append(
+            f"It does not start again with {old.id}: {trouble.rstrip('.')}."
+            if trouble
+            else f"It is turned back to {old.id} and serves."
+        )
+        is_back = not trouble
+    else:
+        is_back = is_cut  # the gateway's own checks tell whether it is there
+    if fronted and is_back:
+        with suppress(CorralError):
+            out_of_rotation.put_in(name, replica)
+    elif fronted:
+        said.append("Its gateway gives it no requests.")
+    others = [each for each in this.each(this.present) if each not in (*rolled, replica)]
+    if rolled:
+        said.append(f"{', '.join(rolled)}: {f'at {new.id}' if this.is_upgrade else 'started anew'}.")
+    if others:
+        said.append(f"{', '.join(others)}: as before.")
+    if not isinstance(error, CorralError | KeyboardInterrupt):
+        return error
+    on = "the same command again goes on" + (
+        f"; all back to {old.id}: corral roll {name}" if rolled and this.is_upgrade else ""
+    )
+    hint = f"Look: corral logs {name}; {on}."
+    return (Interrupted if is_cut else ServerError)(" ".join(said), hint)
+
+
+def turned_back(this: Roll, replica: str) -> str:
+    """Serve the accepted release with it again; why that does not go, if so."""
+    back = alone_of(this, this.step.old, replica).deployment
+    try:
+        this.place.turn_to(back)
+        this.place.keep(back)
+    except CorralError as error:
+        return error.message
+    return ""
