@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from deploy.targets.abilities import Replicated
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
-from infra.errors import EndpointError, HostError
+from infra.errors import EndpointError, HostError, UsageError
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 
@@ -18,8 +19,11 @@ def keep(
     say: Callable[[str], None],
     sleep: Callable[[float], None],
 ) -> None:
-    """Hold the way open until Ctrl-C, opening it again when it ends; `opened` is told where, once for each place."""
-    place, told = place_of(deployment), None
+    """Hold the way open until Ctrl-C, opening it again when it ends; `opened` is told where, once for each place.
+
+    Of several replicas all ways are held, and the others than the first are told by the way.
+    """
+    place, told, others = place_of(deployment), None, dict[str, Endpoint]()
     while True:
         try:
             endpoint = place.endpoint(deployment)
@@ -27,6 +31,20 @@ def keep(
                 opened(endpoint)
                 told = endpoint
             client.health(endpoint)
+            for name, other in beside(place, deployment, endpoint).items():
+                if other != others.get(name):
+                    say(f"connect: {name} answers at {other.base_url}")
+                    others[name] = other
+                client.health(other)
         except (EndpointError, HostError) as error:
             say(f"connect: {error.message}")
         sleep(LOOK_EVERY_S)
+
+
+def beside(place: object, deployment: Deployment, first: Endpoint) -> dict[str, Endpoint]:
+    """The other replicas, by name, each by a way that is opened if need be."""
+    try:
+        each = place.answering(deployment, opens=True) if isinstance(place, Replicated) else {}
+    except UsageError:  # they take different keys, which their status tells
+        return {}
+    return {name: other for name, other in each.items() if other != first}

@@ -244,12 +244,24 @@ def test_what_takes_a_plan_or_a_run_takes_the_name_of_a_deployment() -> None:
     ]
     assert [verb for verb, words in asked if "NAME" not in words] == []
     assert {"size", "capacity"} & {verb for verb, _ in asked} == set()
-    assert {"up", "provision", "doctor", "simulate", "fetch", "bundle create", "upgrade", "export", "serve",
+    assert {"up", "provision", "doctor", "simulate", "fetch", "bundle create", "upgrade", "roll", "export", "serve",
             "calibrate", "probe report", "probe diff"} == {verb for verb, _ in asked}  # fmt: skip
 
 
 def test_the_line_goes_by_name() -> None:
-    line = {"serve", "status", "logs", "connect", "ssh", "egress prove", "upgrade", "stop", "extend", "down"}
+    line = {
+        "serve",
+        "status",
+        "logs",
+        "connect",
+        "ssh",
+        "egress prove",
+        "upgrade",
+        "roll",
+        "stop",
+        "extend",
+        "down",
+    }
     line |= {"quality run", "calibrate", "compare", "report", "export"}
     assert line - set(NAMED) == set()
 

@@ -15,6 +15,7 @@ from doors import ENGINE_KEY, NAME, Door, door
 from stubbed import until
 
 from deploy.cli.main import run
+from deploy.cli.probe import answering
 from deploy.gateway import gateway, rotation
 from deploy.releases import canary, release, short_probe
 from deploy.releases import roll as rolling
@@ -23,6 +24,7 @@ from deploy.targets import table
 from deploy.targets.deployment import load
 from infra.errors import ServerError
 from infra.onhost import idle
+from serving.probe.endpoint_options import EndpointOptions
 from serving.vllm import stopping
 from serving.vllm.endpoint import Endpoint
 
@@ -292,3 +294,42 @@ def test_a_replica_is_not_ended_before_it_is_idle(home: Path, monkeypatch: pytes
     with racked(home, "gpu1", "gpu2"):
         rolling.roll(None, NAME, 0.2, lambda offer: None)
         assert waited == [f"http://127.0.0.1:{unit.port}" for unit in rack.UNITS.values()]
+
+
+def test_a_probe_by_name_asks_the_gateway_or_says_which_replica(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_ = [
+        "--requests",
+        "8",
+        "--concurrency",
+        "4",
+        "--input-tokens",
+        "8",
+        "--output-tokens",
+        "4",
+        "--warmup-requests",
+        "0",
+    ]
+    with racked(home, "gpu1", "gpu2") as front:
+        for _ in range(2):
+            capsys.readouterr()
+            run(["probe", NAME, *load_, "--output", str(home / "probed"), "--json"])
+            said = capsys.readouterr()
+            report = json.loads(said.out)
+            assert (report["url"], report["succeeded"]) == (front.asked.base_url, 8), said.err
+            assert f"probe: {NAME}'s gateway, before 2 replicas, with a key of its own\n" in said.err
+            shutil.rmtree(home / "probed")
+        lines = front.audit()
+        assert {line["server"] for line in lines if line["path"] == "/v1/completions"} == {"gpu1", "gpu2"}
+        assert {line["key"].rpartition("-")[0] for line in lines if line["path"] == "/v1/completions"} == {
+            "corral-probe"
+        }
+        assert len({line["key"] for line in lines if line["key"].startswith("corral-probe")}) == 1
+        gateway.stop(NAME, 0)
+        target = answering(NAME, EndpointOptions())
+        assert target.base_url == f"http://127.0.0.1:{rack.UNITS['gpu1'].port}"
+        assert (
+            f"probe: gpu1 alone, of 2 replicas; before all of them: corral gateway {NAME}\n"
+            in capsys.readouterr().err
+        )

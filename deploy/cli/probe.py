@@ -19,12 +19,14 @@ from serving.probe.repeat_options import RepeatOptions
 from serving.probe.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
+    from deploy.targets.place import Status
     from infra.errors import CorralError
     from serving.probe.progress import Progress
     from serving.probe.repeats import Repeats
     from serving.probe.report import ProbeReport
     from serving.probe.spec import Target
     from serving.probe.sweep_report import Sweep
+    from serving.vllm.endpoint import Endpoint
 
 
 app = typer.Typer(
@@ -250,15 +252,35 @@ def answering(url: str, endpoint: EndpointOptions) -> "Target":
         return target_of(url, endpoint)
     deployment = load(url)
     current = status(deployment)
-    if current.endpoint is None:
+    asked, ca_file = before_all_replicas(current) or (current.endpoint, None)
+    if asked is None:
         raise EndpointError(f"{url} answers nowhere: {current.detail}", f"Start it: corral serve {url}")
     stated = {
-        "model": endpoint.model or (current.endpoint.served_model_name,),
-        "api_key_file": endpoint.api_key_file or current.endpoint.api_key_file,
+        "model": endpoint.model or (asked.served_model_name,),
+        "api_key_file": endpoint.api_key_file or asked.api_key_file,
+        "ca_file": endpoint.ca_file or ca_file,
     }
     planned = {"machine": deployment.plan.machine.name, "precision": deployment.plan.precision}
-    target = target_of(current.endpoint.base_url, endpoint.model_copy(update=stated))
+    target = target_of(asked.base_url, endpoint.model_copy(update=stated))
     return target.model_copy(update=planned)
+
+
+def before_all_replicas(current: "Status") -> "tuple[Endpoint, Path | None] | None":
+    """The gateway before several replicas, and what to trust there; None where one server is asked, which is said."""
+    from deploy.gateway import gateway, probe_key
+    from infra.say import notice, progress
+
+    count, name = len(current.endpoints), current.name
+    served = [each.endpoint for each in current.endpoints if each.endpoint]
+    base_url = gateway.address(name) if served else None
+    if base_url is None:
+        if current.endpoint and count:
+            only = next(each.name for each in current.endpoints if each.endpoint == current.endpoint)
+            notice(f"probe: {only} alone, of {count} replicas; before all of them: corral gateway {name}")
+        return None
+    progress(f"probe: {name}'s gateway, before {count} replicas, with a key of its own")
+    there = served[0].model_copy(update={"base_url": base_url, "api_key_file": probe_key.file(name)})
+    return there, gateway.status(name).ca_file
 
 
 def swept(measured: "Sweep", folder: Path) -> int:

@@ -26,7 +26,8 @@ from deploy.releases.upgrade import (
 )
 from deploy.targets import deployment as deployments
 from deploy.targets import hurry
-from deploy.targets.abilities import HoldsReleases, Replicated
+from deploy.targets.abilities import HoldsReleases, Replicated, StartsAnew
+from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Offer, Status
 from infra import processes
@@ -84,6 +85,11 @@ def roll(
     Raises UsageError where nothing is served, ServerError with the replica that failed: the others stay as they are.
     """
     present = deployments.load(name)
+    if not isinstance(place_of(present), StartsAnew):
+        raise UsageError(
+            f"{name} is on {present.target}, where servers are not rolled.",
+            f"What is lost there is put back, and what is stopped is started: corral serve {name}",
+        )
     place = holding(present)
     with alone(name):
         settle(present)
@@ -226,7 +232,7 @@ def started(this: Roll, replica: str, status: Status) -> None:
         judged(Step(here["old"], here["new"], this.step.slower_at_most), endpoint, place)
         place.keep(here["new"].deployment)
         return
-    if status.release in (None, old.id) and isinstance(place, Replicated):
+    if status.release in (None, old.id) and isinstance(place, StartsAnew):
         endpoint = place.restart(this.each(this.present)[replica])
     else:  # a roll that was cut short has left it at another release
         endpoint = place.turn_to(here["old"].deployment)

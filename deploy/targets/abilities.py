@@ -257,6 +257,11 @@ class Replicated(Protocol):
         """Have every machine hold the one key; a server that runs with another takes it when it is started anew."""
         ...
 
+
+@runtime_checkable
+class StartsAnew(Protocol):
+    """A server there can be ended and started without anything else of its machine."""
+
     def restart(self, deployment: Deployment) -> Endpoint:
         """End what is served, once it has no request, and start it anew. Raises ServerError."""
         ...
