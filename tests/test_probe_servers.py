@@ -417,6 +417,12 @@ def test_a_conversation_goes_on_with_what_was_said_and_not_with_what_was_thought
         delta(content=[{"type": "text", "text": "b"}]),
     ]
     assert spoken("chat", *said_then) == "ab"
+    blocks = [
+        {"type": "content_block_delta", "delta": delta} for delta in ({"thinking": "hm"}, {"text": "a"})
+    ]
+    assert spoken("messages", *blocks) == "a"
+    parts = [{"type": "response.reasoning_text.delta", "delta": "hm"}, written("a")]
+    assert spoken("responses", *parts) == "a"
 
 
 def test_a_server_that_says_all_of_it_again_is_not_quoted_so() -> None:

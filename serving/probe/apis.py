@@ -162,7 +162,9 @@ def messages_event(event: dict[str, Any]) -> Delta:
     match event.get("type"):
         case "content_block_delta":
             delta = event["delta"]
-            text = delta.get("text") or delta.get("thinking") or delta.get("partial_json")
+            if thought := delta.get("thinking"):
+                return Thought(thought), None, None, False
+            text = delta.get("text") or delta.get("partial_json")
             return (text, None, None, False) if text else NOTHING
         case "content_block_start":  # a gateway may put the first words there
             text = (event.get("content_block") or {}).get("text")
