@@ -298,6 +298,24 @@ def test_a_probe_reads_its_responses_to_the_token(endpoint: Endpoint, tmp_path: 
     assert report.chunks == 64
 
 
+def test_a_probe_sends_it_no_prompt_that_its_context_has_no_room_for(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """It counts what is longer than its context, and refuses what is sent of it."""
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": "Why? " * words}) + "\n" for words in (9, 9000)))
+    target = Target(
+        base_url=endpoint.base_url, model=endpoint.served_model_name, api_key_file=endpoint.api_key_file
+    )
+    work = Workload(input_tokens=Lengths(low=1), output_tokens=Lengths(low=2), prompts_file=prompts)
+    report = probe(target, Load(shape="concurrency", concurrency=1, requests=2), work, tmp_path / "probe")
+    assert (report.succeeded, report.errors) == (2, {})
+    assert (
+        "1 of 2 prompts are left out: with their answers they are longer than the 4,096 tokens that this server allows"
+        in report.notes
+    )
+
+
 def test_it_writes_only_into_its_folder(corral: Corral, endpoint: Endpoint) -> None:
     """Every file its processes have open for writing is below its home, or a device, or nameless shared memory."""
     places = {
