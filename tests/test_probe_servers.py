@@ -46,8 +46,8 @@ def written(word: str = "ab") -> dict[str, Any]:
     return {"type": "response.output_text.delta", "delta": word}
 
 
-def finished(status: str = "completed", output: int = 4) -> Said:
-    usage = {"input_tokens": 9, "output_tokens": output}
+def finished(status: str = "completed", output: int = 4, **more: Any) -> Said:
+    usage = {"input_tokens": 9, "output_tokens": output, **more}
     return 81, {"type": "response.completed", "response": {"status": status, "usage": usage}}
 
 
@@ -268,6 +268,16 @@ ANSWERS: dict[str, tuple[ApiName, list[Said], Right, int]] = {
     ),
     # Responses, messages
     "responses": ("responses", [*said(*[written()] * 4), finished()], EVEN, 8),
+    "responses: a summary of reasoning that is not sent": (
+        "responses",
+        [
+            *[(at, {"type": "response.reasoning_summary_text.delta", "delta": "hm"}) for at in (10, 20, 30, 40)],
+            *said(*[written()] * 4),
+            finished(output=24, output_tokens_details={"reasoning_tokens": 20}),
+        ],
+        Right(24, hidden=20),
+        8,
+    ),
     "responses, and [DONE]": ("responses", [*said(*[written()] * 4), finished(), DONE], EVEN, 8),
     "messages": ("messages", of_blocks([ended(usage={"output_tokens": 4})]), EVEN, 8),
     "messages: the first words where the block starts": (

@@ -189,7 +189,9 @@ def responses_event(event: dict[str, Any]) -> Delta:
         return NOTHING
     if kind.endswith(".delta"):
         text = event["delta"]
-        if not isinstance(text, str):
+        if (
+            not isinstance(text, str) or "reasoning_summary" in kind
+        ):  # another text than the tokens that are counted
             return NOTHING
         return Thought(text) if "reasoning" in kind else text, None, None, False
     match kind:
