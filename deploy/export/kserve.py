@@ -54,8 +54,8 @@ def render(ask: Ask) -> Export:
             f"Before: printf sk-%s $(openssl rand -hex 32) | kubectl create secret generic {ask.resource_name} "
             "--from-file=api-key=/dev/stdin (add hf-token for a gated model)",
             kubernetes_weights.how_to_bring(ask, box),
-            f"Next: kubectl apply -f server.yaml && kubectl wait --for=condition=Ready --timeout={box.load_budget_s}s "
-            f"llminferenceservice/{ask.resource_name}",
+            "Next: kubectl apply -f server.yaml && kubectl wait --for=condition=Ready "
+            f"--timeout={kubernetes.progress_deadline_s(box)}s llminferenceservice/{ask.resource_name}",
         ),
     )
 
