@@ -9,7 +9,7 @@ import pytest
 from deploy.cli.main import run
 from infra.errors import DocumentError
 from infra.hardware import Machine
-from serving.model.checkpoint import read
+from serving.model.checkpoint import is_shard_name, read
 from serving.sizing.plan import Plan
 from serving.sizing.size import plan
 from serving.sizing.size_options import Options
@@ -283,3 +283,19 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         read(tmp_path / "nowhere")
     assert raised.value.message == f"There is no checkpoint folder at {tmp_path / 'nowhere'}."
     assert raised.value.hint == f"Check the path: ls {tmp_path}"
+
+
+def test_what_a_file_of_weights_may_be_called() -> None:
+    named = ["model.safetensors", "a b.safetensors", f"{'é' * 121}a.safetensors"]
+    others = [
+        *(
+            "",
+            "model.bin",
+            "model.safetensors.tmp",
+            ".hidden.safetensors",
+            "-o.safetensors",
+            "a/b.safetensors",
+        ),
+        *("a\nb.safetensors", f"{'é' * 122}.safetensors", None, 5),
+    ]
+    assert [name for name in (*named, *others) if is_shard_name(name)] == named

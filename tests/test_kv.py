@@ -106,6 +106,15 @@ def test_what_the_log_line_counts(log: str, tokens: int) -> None:
     assert plan.tokens(100, 46) == tokens
 
 
+@pytest.mark.parametrize(("log", "blocks_a_group"), [("blocks", 1), ("blocks-per-group", 5)])
+def test_the_memory_of_what_the_log_line_counts(log: str, blocks_a_group: int) -> None:
+    """Whole blocks of 16 tokens, 2 MiB each."""
+    plan = Layout(2**21, 16, 2, 3, 40, log)
+    assert [plan.gib_of(tokens) for tokens in (0, 15, 16, 16 * 512 + 3)] == [
+        0, 0, blocks_a_group / 512, blocks_a_group,
+    ]  # fmt: skip
+
+
 def test_layers_are_dealt_out_to_groups() -> None:
     assert [group_size(*sizes) for sizes in ((12, 36), (36, 12), (4, 5), (4, 6), (5, 5))] == [12, 12, 5, 4, 5]
     assert grouped((0, 1, 2, 4, 5), 2) == ((0, 4), (1, 5), (2,))

@@ -8,7 +8,15 @@ import pytest
 from test_compare import HAIKU, PLAN, SONNET, changed, compared
 
 from deploy.costs.compare_options import Question
-from deploy.costs.likelihood import DRAWS, between, chances, draws, people_range, speed_factor
+from deploy.costs.likelihood import (
+    DRAWS,
+    between,
+    chances,
+    draws,
+    further_machine_usd,
+    people_range,
+    speed_factor,
+)
 from deploy.costs.machine_price import machine_price
 from deploy.costs.self_hosted import OurSide
 from deploy.costs.token_ratio import TokenRatio
@@ -55,6 +63,11 @@ def test_of_a_volume_that_a_slower_machine_cannot_serve_more_machines_are_paid()
     paid = sorted({round(each * 2500 / 4140.56) for each in nearly_full})
     assert paid[0] == 1
     assert paid[-1] >= 3
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_one_more_machine_costs_its_own_month(replicas: int) -> None:
+    assert further_machine_usd(our_side(replicas=replicas)) == Decimal("5.672") * 730
 
 
 def test_people_that_nobody_named_are_in_no_draw() -> None:

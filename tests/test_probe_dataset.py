@@ -165,8 +165,19 @@ def test_an_image_is_a_png_of_its_size() -> None:
     data = png((40, 20), random.Random(0))
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", data[16:24]) == (40, 20)
-    length = struct.unpack(">I", data[33:37])[0]
-    assert len(zlib.decompress(data[41 : 41 + length])) == 20 * (1 + 3 * 40)
+    chunks, rest = [], data[8:]
+    while rest:
+        length, kind = struct.unpack(">I4s", rest[:8])
+        chunks.append((kind, rest[8 : 8 + length]))
+        assert struct.unpack(">I", rest[8 + length : 12 + length])[0] == zlib.crc32(rest[4 : 8 + length])
+        rest = rest[12 + length :]
+    (_, header), (_, pixels), (_, nothing) = chunks
+    assert [kind for kind, _ in chunks] == [b"IHDR", b"IDAT", b"IEND"]
+    assert (header[8:], nothing) == (
+        bytes([8, 2, 0, 0, 0]),
+        b"",
+    )  # eight bits a colour, of which there are three
+    assert len(zlib.decompress(pixels)) == 20 * (1 + 3 * 40)
 
 
 def test_the_users_prompts(tmp_path: Path) -> None:
