@@ -1,16 +1,19 @@
 """What a preflight concludes, as values: what is said of each thing that was looked at, and which error follows."""
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
-from renting import an_order
+from fake_aws import Clock
+from renting import an_order, door
 
 from infra.aws import account_preflight
 from infra.aws.account_preflight import Survey
+from infra.aws.failures import ApiFailure, Refused
 from infra.aws.preflight_findings import Finding, failed, ok, warning
 from infra.aws.region_offer import Image, Subnet
-from infra.aws.request import Spot
+from infra.aws.request import Request, Spot
 from infra.errors import AuthError, CapacityError, CloudError, CorralError, UsageError
 
 HERE = "us-east-1"
@@ -56,6 +59,40 @@ def test_each_region_says_its_own_of_the_same_topic() -> None:
         "This cannot be launched. quota: r1: none in r1; r2: none in r2.",
         "ask r1",
     )
+
+
+class Partly:
+    """AWS, whose regions but the last refuse to know us."""
+
+    def __init__(self, code: str) -> None:
+        self.code, self.asked = code, list[str]()
+
+    def send(self, request: Request) -> dict[str, Any]:
+        self.asked.append(request.region)
+        assert (request.service, request.operation, request.parameters) == ("sts", "GetCallerIdentity", {})
+        if request.region != "r3":
+            raise ApiFailure(self.code, "no")
+        return {"Account": 12, "Arn": "arn:a"}
+
+
+@pytest.mark.parametrize(
+    "code", ["AuthFailure", "InvalidClientTokenId", "OptInRequired", "UnrecognizedClientException"]
+)
+def test_a_region_that_is_not_enabled_is_passed_over_for_one_that_knows_us(code: str, tmp_path: Path) -> None:
+    partly = Partly(code)
+    aws = door(partly, Clock(), tmp_path)
+    me = account_preflight.identity(aws, ("r1", "r2", "r3"))
+    assert (me.account, me.arn, partly.asked) == ("12", "arn:a", ["r1", "r2", "r3"])
+    with pytest.raises(Refused) as error:
+        account_preflight.identity(aws, ("r1", "r2"))
+    assert (error.value.code, partly.asked[3:]) == (code, ["r1", "r2"])
+
+
+def test_what_is_refused_for_another_reason_is_asked_once(tmp_path: Path) -> None:
+    partly = Partly("ExpiredToken")
+    with pytest.raises(Refused):
+        account_preflight.identity(door(partly, Clock(), tmp_path), ("r1", "r3"))
+    assert partly.asked == ["r1"]
 
 
 def a_survey(**changes: Any) -> Survey:

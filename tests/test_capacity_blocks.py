@@ -81,8 +81,12 @@ def test_a_purchase_whose_answer_is_lost_is_not_repeated(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("days", [0, -1, 15, 20, 183, 189])
 def test_a_length_that_is_not_sold(days: int) -> None:
-    with pytest.raises(UsageError, match="No capacity block of"):
+    with pytest.raises(UsageError) as error:
         checked_hours(days)
+    assert (error.value.message, error.value.hint) == (
+        f"No capacity block of {days} days is sold.",
+        "1 to 14 days, or whole weeks up to 182 days: --days 21",
+    )
 
 
 def test_lengths_that_are_sold() -> None:

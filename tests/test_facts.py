@@ -169,3 +169,9 @@ def test_facts_that_break_off_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(HostError, match="This machine's facts cannot be read: the shell ended with -9"):
         local_facts.facts()
+
+
+def test_the_drivers_version_is_the_hosts_or_that_of_its_first_gpu() -> None:
+    rows = [f"{n}, NVIDIA L4, GPU-{n}, 23034, 1, 580.95.0{n}, 8.9, [N/A], Enabled, 00:1E" for n in (5, 6)]
+    found = [facts.gpu_report(rows, version).driver_version for version in (None, "590.1")]
+    assert (found, facts.gpu_report([]).driver_version) == (["580.95.05", "590.1"], None)

@@ -1,6 +1,8 @@
 """Numbers as people type them: each form of each flag, what is ambiguous or none, and the flags of every verb."""
 
+import re
 from decimal import Decimal
+from typing import get_args
 
 import pytest
 import typer
@@ -188,3 +190,10 @@ def test_lengths_times_and_limits_take_the_same_forms() -> None:
 def test_a_time_limit_without_its_unit_or_out_of_bounds_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no time limit between 10 minutes and 30 days"):
         minutes(text, "--ttl")
+
+
+def test_every_unit_has_suffixes_and_examples_that_are_taken() -> None:
+    assert (*quantity.EXAMPLES,) == (*quantity.SUFFIXES,) == get_args(quantity.Unit)
+    for unit, said in quantity.EXAMPLES.items():
+        for example in re.split(r", (?![0-9]{3}\b)| or ", re.sub(r" \(.*?\)", "", said)):
+            quantity.read(example, unit, whole=unit == "vllm")

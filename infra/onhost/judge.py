@@ -158,7 +158,7 @@ def signals(values: Mapping[str, float]) -> dict[str, float]:
 
 def judge(memory: Memory, look: Look, policy: Policy) -> tuple[Verdict, Memory]:
     """The verdict after one more look, and what to remember."""
-    passed_s = 0.0 if memory.at_s is None else min(max(look.at_s - memory.at_s, 0.0), policy.most_gap_s)
+    passed_s = 0.0 if memory.at_s is None else min(look.at_s - memory.at_s, policy.most_gap_s)
     age_s = memory.age_s + passed_s
     kind = kind_of(memory, look)
     serves = kind == "well" or serves_others(memory, look)
