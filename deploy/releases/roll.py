@@ -43,6 +43,7 @@ class Rolled(Record):
     """What became of each replica."""
 
     name: str
+    """The deployment's."""
     release: str
     """The release that all of them serve now."""
     previous: str
