@@ -15,7 +15,7 @@ from doors import Door, door
 from ports import free_port
 from stubbed import until
 
-from deploy.gateway import haproxy_config, rotation
+from deploy.gateway import gateway, haproxy_config, rotation
 
 LIMIT_S = 1
 SILENT = 1000
@@ -117,6 +117,15 @@ def test_a_body_that_has_a_place_and_does_not_end_loses_it(front: Door, trickles
         until(is_cut)
     until(lambda: sessions(front) == 0)
     assert front.ask("/v1/chat/completions", PADDED)[0] == 200
+
+
+def test_a_change_of_the_gateway_gives_such_a_body_no_longer(front: Door) -> None:
+    """It is with a worker of before the change."""
+    with connected(front) as client:
+        client.sendall(head(front, len(PADDED)) + PADDED[:150_000])
+        until(lambda: sessions(front) == 1)
+        gateway.start(front.deployment, front.asked)
+        until(lambda: sessions(front) == 0)
 
 
 def test_a_long_body_that_ended_is_no_reason_to_cut_its_answer(front: Door) -> None:

@@ -2,10 +2,10 @@
 -- pass. It keeps nothing of what passes and changes nothing of it. One thread runs it, so that its counts are whole.
 --
 -- From the environment (HAProxy 2.6 hands no arguments to a file): the most sequences of a request, its most tokens
--- (0: as many as the engine allows), the file of the tokens spent so far ("KEY MONTH TOKENS" a line), the socket at which
--- HAProxy takes commands, and how long a body may take to come: so many seconds, and one for each so many bytes.
+-- (0: as many as the engine allows), the file of the tokens spent so far ("KEY MONTH TOKENS" a line), the socket of the
+-- master, which hands commands on to its workers, and how long a body may take to come: so many seconds, and one for each so many bytes.
 local most_n, most_tokens = tonumber(os.getenv("CORRAL_MAX_N")), tonumber(os.getenv("CORRAL_MAX_TOKENS"))
-local spent_file, admin = os.getenv("CORRAL_SPENT"), os.getenv("CORRAL_ADMIN")
+local spent_file, master = os.getenv("CORRAL_SPENT"), os.getenv("CORRAL_MASTER")
 local body_s, body_bytes_per_s = tonumber(os.getenv("CORRAL_BODY_S")), tonumber(os.getenv("CORRAL_BODY_BYTES_PER_S"))
 
 local spent, revoked = {}, {}
@@ -193,14 +193,19 @@ local unfinished = {}
 
 local function client_of(txn) return txn.f:src() .. ":" .. txn.f:src_port() end
 
+-- To this worker, which may be one of before a change that still has its streams.
 local function command(text)
-  local door = core.tcp()
+  local door, own = core.tcp(), io.open("/proc/self/stat"):read("n")
   door:settimeout(5)
-  if not door:connect("unix@" .. admin) then return "" end
-  door:send(text .. "\n")
-  local said = door:receive("*a")
+  if not door:connect("unix@" .. master) then return "" end
+  door:send("@!" .. own .. " " .. text .. "\n")
+  local said, line = {}, nil
+  repeat  -- an answer ends with an empty line; the master would go on listening
+    line = door:receive("*l")
+    said[#said + 1] = line
+  until not line or line == ""
   door:close()
-  return said or ""
+  return table.concat(said, "\n")
 end
 
 core.register_task(function()

@@ -112,7 +112,7 @@ def in_global(asked: GatewayOptions) -> list[str]:
         f"  setenv CORRAL_MAX_N {asked.max_n}",
         f"  setenv CORRAL_MAX_TOKENS {asked.max_tokens or 0}",
         f"  setenv CORRAL_SPENT {SPENT}",
-        f"  setenv CORRAL_ADMIN {ADMIN}",
+        f"  setenv CORRAL_MASTER {MASTER}",
         f"  setenv CORRAL_BODY_S {BODY_S}",
         f"  setenv CORRAL_BODY_BYTES_PER_S {BODY_BYTES_PER_S}",
         f"  lua-load {LUA}",
