@@ -33,10 +33,11 @@ class Door:
     deployment: Deployment
     server: "subprocess.Popen[str] | None" = None
     keys: dict[str, str] = field(default_factory=dict)
+    name: str = NAME
 
     @property
     def folder(self) -> Path:
-        return gateway.folder(NAME)
+        return gateway.folder(self.name)
 
     def key(self, person: str, **limits: Any) -> str:
         """That person's key, made once."""

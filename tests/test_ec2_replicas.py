@@ -4,18 +4,23 @@ import json
 import re
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doors import Door
 from fake_aws import FakeAws, Faulty, Killed
 from fake_rented_box import own_key
+from ports import free_port
 from renting import an_order, door, down, fresh, up
+from stubbed import until as ended
 from test_ec2_launch import Interrupting
 from test_ec2_several import Corral, aws, commands, corral, log, plan_on
 
-from deploy.gateway import gateway
+from deploy.gateway import gateway, haproxy
+from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import Server
 from deploy.targets.deployment import folder, load
 from deploy.targets.ec2 import common_key
@@ -371,6 +376,19 @@ def key_there(log: Path, box: str) -> str:
     return (log.parent / box / "opt/corral/t1/secrets.env").read_text().strip().removeprefix("VLLM_API_KEY=")
 
 
+@contextmanager
+def front_of(name: str) -> Iterator[Door]:
+    """The real HAProxy before all servers of a deployment, once it has seen that they are there."""
+    deployment, asked = load(name), GatewayOptions(port=free_port())
+    door = Door(folder(name).parent, asked, deployment, name=name)
+    try:
+        gateway.start(deployment, asked)
+        ended(lambda: {each.state for each in gateway.status(name).servers} == {"UP"})
+        yield door
+    finally:
+        haproxy.stop(gateway.folder(name), 0)
+
+
 def test_several_servers_are_one_deployment_from_up_to_down(
     aws: FakeAws, log: Path, plan: list[str], corral: Corral
 ) -> None:
@@ -411,6 +429,10 @@ def test_several_servers_are_one_deployment_from_up_to_down(
         Server(box, "127.0.0.1", port, True) for box, port in zip((first, second), ports, strict=True)
     ]
     assert (gateway.servers_of(load("t1")), gateway.engine_key(load("t1"))) == (tuple(sorted(known)), own)
+
+    with front_of("t1") as door:
+        assert [door.ask("/v1/completions", {"prompt": "x"})[0] for _ in range(4)] == [200] * 4
+        assert {line["server"] for line in door.audit()} == {first, second}
 
     # Cost, end, stop and start are of all.
     code, out, err = corral("compare", "t1", "--json")
