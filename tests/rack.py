@@ -90,6 +90,10 @@ def replicas(deployment: Deployment) -> dict[str, Deployment]:
     return {host: deployment.model_copy(update={"hosts": (host,)}) for host in deployment.hosts}
 
 
+def count(deployment: Deployment) -> int:
+    return len(deployment.hosts)
+
+
 def answering(deployment: Deployment, opens: bool) -> dict[str, Endpoint]:
     return {name: at(each) for name, each in replicas(deployment).items()}
 

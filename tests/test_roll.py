@@ -318,6 +318,7 @@ def test_a_probe_by_name_asks_the_gateway_or_says_which_replica(
             said = capsys.readouterr()
             report = json.loads(said.out)
             assert (report["url"], report["succeeded"]) == (front.asked.base_url, 8), said.err
+            assert report["servers"] == 2  # compare shares their tokens among them
             assert f"probe: {NAME}'s gateway, before 2 replicas, with a key of its own\n" in said.err
             shutil.rmtree(home / "probed")
         lines = front.audit()
@@ -328,7 +329,7 @@ def test_a_probe_by_name_asks_the_gateway_or_says_which_replica(
         assert len({line["key"] for line in lines if line["key"].startswith("corral-probe")}) == 1
         gateway.stop(NAME, 0)
         target = answering(NAME, EndpointOptions())
-        assert target.base_url == f"http://127.0.0.1:{rack.UNITS['gpu1'].port}"
+        assert (target.base_url, target.servers) == (f"http://127.0.0.1:{rack.UNITS['gpu1'].port}", 1)
         assert (
             f"probe: gpu1 alone, of 2 replicas; before all of them: corral gateway {NAME}\n"
             in capsys.readouterr().err

@@ -252,7 +252,8 @@ def answering(url: str, endpoint: EndpointOptions) -> "Target":
         return target_of(url, endpoint)
     deployment = load(url)
     current = status(deployment)
-    asked, ca_file = before_all_replicas(current) or (current.endpoint, None)
+    before_all = before_all_replicas(current)
+    asked, ca_file = before_all or (current.endpoint, None)
     if asked is None:
         raise EndpointError(f"{url} answers nowhere: {current.detail}", f"Start it: corral serve {url}")
     stated = {
@@ -260,7 +261,12 @@ def answering(url: str, endpoint: EndpointOptions) -> "Target":
         "api_key_file": endpoint.api_key_file or asked.api_key_file,
         "ca_file": endpoint.ca_file or ca_file,
     }
-    planned = {"machine": deployment.plan.machine.name, "precision": deployment.plan.precision}
+    serving = [each for each in current.endpoints if each.state == "serving"]
+    planned = {
+        "machine": deployment.plan.machine.name,
+        "precision": deployment.plan.precision,
+        "servers": max(1, len(serving)) if before_all else 1,
+    }
     target = target_of(asked.base_url, endpoint.model_copy(update=stated))
     return target.model_copy(update=planned)
 
