@@ -1,6 +1,7 @@
 """Which of the user's prompts are sent: none that the model's context has no room for."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from serving.probe.dataset import Composer, Lexicon, message
 from serving.probe.fitting import Fitting, fitted, fitting
 from serving.probe.lengths import Lengths
 from serving.probe.prompts import Line
+from serving.probe.results import read as read_results
 from serving.probe.run import run
+from serving.probe.run_records import Result
 from serving.probe.spec import Load, Workload
 
 Fake = Callable[..., str]
@@ -25,8 +28,6 @@ FILE = Path("mine")
 
 
 def composer(own: Callable[[str], int] | None = None) -> Composer:
-    import random
-
     made = Composer(Lexicon(), random.Random(0))
     made.own = own
     return made
@@ -142,3 +143,21 @@ def test_no_prompt_is_sent_that_the_server_has_no_room_for(
         in made.notes
     )
     assert prompts.read(file)[1].messages == [message("long " * 9000)]
+
+
+def test_what_is_replayed_keeps_its_own_moments(
+    fake_llm: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_any_machine(monkeypatch)
+    file = tmp_path / "trace.jsonl"
+    lengths = {0: 20, 10: 9000, 20: 30, 30: 8200}
+    file.write_text(
+        "".join(json.dumps({"timestamp": at, "input_length": n}) + "\n" for at, n in lengths.items())
+    )
+    workload = asking.workload_of("32", "5").model_copy(update={"prompts_file": file})
+    times = prompts.trace(prompts.read(file), file)
+    run(asking.target_of(fake_llm(itl_ms=1)), asking.load_of(times), workload, tmp_path / "out")
+    kept = [
+        result for result in read_results(tmp_path / "out" / "results.jsonl")[1] if isinstance(result, Result)
+    ]
+    assert sorted((each.scheduled_us, each.input_tokens) for each in kept) == [(0, 20), (20_000, 30)]

@@ -1,7 +1,7 @@
 """The session of docs/tutorials/bank.md, as it is written there: from a bundle to a proof that holds, on a booted host.
 
 What is printed is held against the page (tutorials.py). What differs: the model is a toy and lies here, vLLM is
-data/stub_vllm.py, and corral itself needs no index as it is installed. The host has no way to anything but this machine.
+data/stub_vllm.py, and corral itself needs no index as it is installed. The host has a way to this machine alone.
 """
 
 import os
