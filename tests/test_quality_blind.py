@@ -30,7 +30,10 @@ def written(tmp_path: Path, capsys: pytest.CaptureFixture[str], a: Fake, b: Fake
     with serving(a, b):
         code = run(["quality", a.url, b.url, *words, "--api-b", "messages", "--model-b", b.name])
     assert code == 0
-    return json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    told = [line for line in said.err.splitlines() if line.startswith("text ")]
+    assert told == [f"text {number} of 3" for number in (1, 2, 3)]
+    return json.loads(said.out)
 
 
 def test_an_endpoint_without_log_probabilities_gets_a_page(
