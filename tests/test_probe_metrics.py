@@ -16,8 +16,8 @@ from infra.errors import DocumentError
 from infra.figure import INK
 from serving.probe import results
 from serving.probe.from_results import report_from_results
-from serving.probe.lengths import Lengths
-from serving.probe.metrics import Figures, report
+from serving.probe.lengths import Lengths, parse
+from serving.probe.metrics import Figures, load_of, report
 from serving.probe.page import page, sweep_page
 from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport, Summary
@@ -479,3 +479,26 @@ def test_memory_for_ten_million_chunks_stays_small() -> None:
     assert len(samples.gaps) == 99_900
     assert kept / 100_000 <= 8
     assert Figures(run_of(), samples).samples.chunks == 100_000
+
+
+def test_the_load_is_told_in_words_of_json_and_lengths_as_they_were_typed() -> None:
+    load = Load(shape="concurrency", concurrency=8, requests=100, trace=(0.5,))
+    workload = Workload(
+        input_tokens=parse("100", "-i"),
+        output_tokens=parse("10-20", "-o"),
+        image_size=(64, 32),
+        prompts_file=Path("p.jsonl"),
+        extra_body={"a": None},
+    )
+    asked = run_of(load=load, workload=workload)
+    assert load_of(asked) == {
+        "api": asked.target.api,
+        "shape": "concurrency",
+        "requests": 100,
+        "concurrency": 8,
+        "input_tokens": "100",
+        "output_tokens": "10-20",
+        "image_size": [64, 32],
+        "prompts_file": "p.jsonl",
+        "extra_body": {"a": None},
+    }
