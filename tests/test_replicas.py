@@ -22,11 +22,14 @@ from test_owned_line import plan as plan
 
 from deploy.gateway import gateway
 from deploy.gateway.gateway_options import GatewayOptions
+from deploy.releases import canary, short_probe
+from deploy.releases.release import Figures
 from deploy.targets.deployment import folder, load
 from deploy.targets.ssh import one_key, replicas
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.tunnels import Tunnels
-from infra.errors import UsageError
+from infra.errors import ServerError, UsageError
+from infra.onhost import idle
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 
@@ -189,3 +192,60 @@ def test_one_engine_over_several_hosts_is_one() -> None:
     wide = over(2, hosts=("a", "b"))
     assert replicas.replicas(wide) == {"a": wide}
     assert not one_key.is_shared(wide)
+
+
+def test_a_roll_over_ssh_starts_one_host_after_the_other_and_turns_back_what_fails(
+    provisioned: tuple[Box, Box],
+    corral: Corral,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(endpoint: Endpoint, max_model_len: int | None) -> Figures:
+        return Figures(output_tokens_per_s=100.0, requests=16, failed=0)
+
+    def pids() -> list[str]:
+        return [(box.folder / "corral-scout.service.pid").read_text() for box in provisioned]
+
+    monkeypatch.setattr(short_probe, "measured", measured)
+    monkeypatch.setattr(idle, "EVERY_S", 0.01)
+    _, second = provisioned
+    second.path(SECRETS).write_text("VLLM_API_KEY=its-own\n")
+    (folder("scout") / "api-key.2").write_text("its-own\n")
+    second.run(["systemctl", "start", "corral-scout.service"])
+    provisioned[0].run(["systemctl", "start", "corral-scout.service"])
+    before = pids()
+    code, out, said = corral("roll", "scout", "--json")
+    assert (code, json.loads(out)["rolled"]) == (0, ["gpu-1", "gpu-2"]), said
+    assert [old == new for old, new in zip(before, pids(), strict=True)] == [False, False]
+    assert [path.name for path in folder("scout").glob("api-key*")] == ["api-key"]
+    assert [each["state"] for each in status(corral)["endpoints"]] == ["serving", "serving"]
+    assert load("scout").release == ""
+
+    # The next options: one host has them, and the other fails and is turned back.
+    made = load("scout").plan
+    serve = made.serve.model_copy(update={"max_num_seqs": 7})
+    made.model_copy(update={"serve": serve}).write(tmp_path / "next.json")
+    asked: list[str] = []
+
+    def sense(endpoint: Endpoint, answer: tuple[str, ...]) -> canary.Answer:
+        asked.append(endpoint.base_url)
+        if len(asked) == 2:
+            raise ServerError("The canary's answer is garbage.", "")
+        return canary.Answer(text="a", tokens=("a",))
+
+    monkeypatch.setattr(canary, "require_sense", sense)
+    code, _, said = corral("roll", "scout", str(tmp_path / "next.json"), "--yes")
+    assert code == 7, said
+    old = load("scout").release
+    found = status(corral)
+    new = found["endpoints"][0]["release"]
+    assert (found["release"], [each["state"] for each in found["endpoints"]]) == (old, ["serving", "serving"])
+    assert (new != old, found["endpoints"][1]["release"]) == (
+        True,
+        None,
+    )  # the first, which has no name there
+    assert found["detail"].endswith("gpu-1 starts another release than the accepted one: corral roll scout")
+    assert (
+        f"error: The roll of scout stopped at gpu-2: The canary's answer is garbage. It is turned back to {old} and "
+        f"serves. gpu-1: at {new}.\n"
+    ) in said

@@ -86,6 +86,10 @@ def told(status: Status, deployment: Deployment) -> Status:
     accepted = release.id_of(deployment, place.engine_version(deployment))
     on_trial = release.trial(name)
     if on_trial is None or on_trial.release == accepted:
+        others = [each.name for each in status.endpoints if each.release not in (None, accepted)]
+        if others:
+            words = f"{', '.join(others)} starts another release than the accepted one: corral roll {name}"
+            status = status.model_copy(update={"detail": f"{status.detail}; {words}"})
         return status.model_copy(update={"release": accepted})
     words = f"release {on_trial.release} is on trial"
     if why := held_up(name):
