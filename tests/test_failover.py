@@ -1,5 +1,6 @@
 """What becomes of an attempt to launch, as values: what EC2's rows mean, and which other places it rules out."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,5 +130,6 @@ MORE_PLACES = "Allow more: --region, --zone, --instance-type or --purchase, each
 def test_nowhere_is_told_with_every_attempt_and_what_would_help(
     tried: list[Attempt], said: str, hint: str
 ) -> None:
-    error = failover.nowhere(tried)
+    one: Any = SimpleNamespace(replicas=1, machines=1)
+    error = failover.nowhere(one, tried, 0)
     assert (error.message, error.hint) == (said, hint)
