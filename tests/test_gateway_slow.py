@@ -162,6 +162,7 @@ def test_a_thousand_that_say_nothing_are_in_nobodys_way_and_are_closed(front: Do
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4 * SILENT)), hard))
     with ExitStack() as silent:
+        silent.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         clients = [silent.enter_context(connected(front)) for _ in range(SILENT)]
         assert front.ask("/v1/models")[0] == 200
         assert {said(client)[:12] for client in clients} <= {b"", b"HTTP/1.1 408"}
