@@ -16,7 +16,7 @@ from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.sweep import StepRun, load_of, point, points_of, search, sweep
 from serving.probe.sweep_options import SweepOptions
 from serving.probe.sweep_report import Point
-from serving.probe.sweep_search import Found, decide, relative_spread, to_repeat, with_intervals
+from serving.probe.sweep_search import Found, decide, gain, relative_spread, to_repeat, with_intervals
 
 TARGET = Target(base_url="http://host")
 WORKLOAD = Workload(input_tokens=Lengths(low=5), output_tokens=Lengths(low=5), seed=3)
@@ -532,3 +532,9 @@ def test_a_sweep_is_kept_as_a_document_and_a_page(monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "sweep.json").read_text() == found.model_dump_json(indent=2) + "\n"
     assert (tmp_path / "sweep.html").read_text() == "page of m"
     assert (tmp_path / "sweep.html").stat().st_mode & 0o777 == 0o644
+
+
+def test_by_how_much_one_step_brought_more_than_another() -> None:
+    steps = [a_point(output_tokens_per_s=rate) for rate in (100.0, 105.0, 90.0, 100.0)]
+    assert [gain(steps[0], step) for step in steps[1:]] == ["5.0% more", "10.0% fewer", "0.0% more"]
+    assert gain(a_point(output_tokens_per_s=0.0), steps[0]) == "no more"
