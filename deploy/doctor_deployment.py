@@ -8,6 +8,7 @@ from deploy.by_name import is_named
 from deploy.doctor import Diagnosis, of_corral
 from deploy.gateway import gateway
 from deploy.gateway.certificates import ends_soon
+from deploy.gateway.gateway import GatewayStatus
 from deploy.line import status
 from deploy.next_step import known_of, next_step
 from deploy.provision_request import Where, wishes_of
@@ -18,6 +19,7 @@ from deploy.targets.place import Checkup, State, Status
 from deploy.targets.table import PLACES
 from deploy.targets.wishes import Wishes, asked_for
 from deploy.up_request import SizedFirst
+from infra.argument import pasted
 from infra.asked import again
 from infra.errors import CorralError, ServerError, UsageError
 from infra.lifetime import LONGEST_MINUTES
@@ -80,7 +82,7 @@ def checked(deployment: Deployment, token_file: str) -> Iterator[Checkup]:
     except CorralError as error:
         yield failure("deployment", error)
     yield of_engine(deployment)
-    yield from of_certificate(deployment.name)
+    yield from of_gateway(deployment.name)
     yield from of_corral(token_file)
     rents = PLACES[deployment.target].rents
     is_there = current is not None and (current.state in IS_THERE or (rents and current.state != "absent"))
@@ -110,11 +112,29 @@ def of_status(deployment: Deployment, current: Status) -> Iterator[Checkup]:
         yield Checkup(name="end", outcome="ok", found=f"it ends itself at {current.expires_at}", fix=fix)
 
 
-def of_certificate(name: str) -> Iterator[Checkup]:
-    """When its gateway's ends: who renews it, and that somebody must where nobody does by himself."""
+def of_gateway(name: str) -> Iterator[Checkup]:
+    """What stands in front of it, if anything does; one that was stopped is somebody's wish."""
     if not gateway.exists(name):
         return
-    now = gateway.status(name)
+    try:
+        now = gateway.status(name)
+    except CorralError as error:
+        yield failure("gateway", error)
+        return
+    is_well = now.state == "running"
+    where = f" on {now.on_host}" if now.on_host else ""
+    there = f" --on-host {pasted(now.on_host)}" if now.on_host else ""
+    yield Checkup(
+        name="gateway",
+        outcome="ok" if is_well else "warning",
+        found=f"{now.state}{where}, {now.base_url}",
+        fix="" if is_well else f"Start it: corral gateway {name}{there}",
+    )
+    yield from of_certificate(name, now)
+
+
+def of_certificate(name: str, now: GatewayStatus) -> Iterator[Checkup]:
+    """When its certificate ends: who renews it, and that somebody must where nobody does by himself."""
     if not (end := now.certificate_ends_at):
         return
     days = (end - datetime.now(UTC)).days

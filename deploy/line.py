@@ -85,7 +85,8 @@ def down(name: str, target: str | None = None, region: str | None = None, is_now
         teardown = taken_away(name, target, region)
     if teardown.left:
         return teardown
-    teardown = teardown.model_copy(update={"audit": gateway.audit(name)})
+    audits = ", ".join(filter(None, (gateway.audit(name), teardown.audit)))
+    teardown = teardown.model_copy(update={"audit": audits})
     folder = deployments.folder(name)
     left = (*release.forget(name), *removed([folder / "deployment.json"]))
     newest.forget(name)

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Literal
 
 from infra import egress_rules
-from infra.egress_proof import Egress, Proof, Served, problems
+from infra.egress_proof import Egress, GatewayProof, Proof, Served, problems
+from infra.host_gateway import called
 from infra.quantity import counted
 from infra.record import Record
 
@@ -90,6 +91,8 @@ def digests(report: Egress, expected: tuple[Expected, ...]) -> Iterator[Finding]
             )
             continue
         yield rules(report.name, proof, served, any(each.rules for each in expected))
+        if proof.gateway:
+            yield gateway_rules(report.name, proof.host, proof.gateway, any(each.rules for each in expected))
         for each in expected:
             yield from compared(proof.host, served, each)
 
@@ -97,11 +100,21 @@ def digests(report: Egress, expected: tuple[Expected, ...]) -> Iterator[Finding]
 def rules(name: str, proof: Proof, served: Served, is_asked: bool) -> Finding:
     """Whether the lock was loaded from what this corral writes for such a server."""
     text = egress_rules.rules(name, bool(proof.peers), proof.listens_outside)
-    ours = hashlib.sha256(text.encode()).hexdigest()
-    if served.rules_sha256 == ours:
-        said = f"{proof.host}: those that this corral writes ({ours[:12]})"
-        return Finding(what="rules", holds=True, said=said)
-    said = f"{proof.host}: its rules ({served.rules_sha256[:12]}) are not those that this corral writes: read them"
+    return written_by_us(proof.host, text, served, is_asked)
+
+
+def gateway_rules(name: str, host: str, gateway: GatewayProof, is_asked: bool) -> Finding:
+    """The same of a gateway's, which may reach the servers that the report names."""
+    text = egress_rules.gateway_rules(called(name), gateway.servers)
+    return written_by_us(f"{host}'s gateway", text, gateway.look.served, is_asked)
+
+
+def written_by_us(whose: str, text: str, served: Served | None, is_asked: bool) -> Finding:
+    """Whether rules were loaded from that text."""
+    ours, theirs = hashlib.sha256(text.encode()).hexdigest(), served.rules_sha256 if served else ""
+    if theirs == ours:
+        return Finding(what="rules", holds=True, said=f"{whose}: those that this corral writes ({ours[:12]})")
+    said = f"{whose}: its rules ({theirs[:12]}) are not those that this corral writes: read them"
     return Finding(what="rules", holds=False if is_asked else None, said=said)
 
 

@@ -116,6 +116,17 @@ class Look(Record):
         return hashlib.sha256(self.rules.encode()).hexdigest()
 
 
+class GatewayProof(Record):
+    """The gateway beside a server: whom it may reach itself, and that it reaches nobody else."""
+
+    unit: str
+    """HAProxy's systemd unit."""
+    servers: tuple[str, ...]
+    """Whom it may reach: ADDRESS PORT each."""
+    look: Look
+    """What was tried from inside it, and its lock."""
+
+
 class Proof(Record):
     """One host: targets tried, then completions, with the counters around them."""
 
@@ -135,6 +146,8 @@ class Proof(Record):
     """The look after them."""
     rules_sha256: str
     """Of the rules without their counters."""
+    gateway: GatewayProof | None = Field(default=None, exclude_if=lambda gateway: gateway is None)
+    """The one that runs on that host; absent where none does."""
 
 
 class Egress(Document):
@@ -199,15 +212,22 @@ def look(text: str) -> Look:
 
 def problems(proof: Proof) -> tuple[str, ...]:
     """Why this host's proof does not hold, what got out first; none when it does."""
-    return (*_escapes(proof), *_lock_problems(proof), *_during(proof))
+    return (*_escapes(proof), *_lock_problems(proof), *_during(proof), *_gateway_problems(proof))
 
 
-def limits(sockets_open_on: tuple[str, ...]) -> tuple[str, ...]:
-    """What a report does not show, given the hosts where no Landlock closes abstract sockets to the server."""
-    if not sockets_open_on:
-        return LIMITS
-    where = ", ".join(sockets_open_on)
-    return (*LIMITS, f"On {where} a program with an abstract local socket could carry things out.")
+def limits(sockets_open_on: tuple[str, ...], gateways_on: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """What a report does not show, given the hosts where no Landlock closes abstract sockets to the server.
+
+    And those where a gateway answers for it.
+    """
+    said = list(LIMITS)
+    if where := ", ".join(sockets_open_on):
+        said.append(f"On {where} a program with an abstract local socket could carry things out.")
+    if where := ", ".join(gateways_on):
+        said.append(
+            f"On {where} a gateway hands the server's answers to whoever has a key and asked for them."
+        )
+    return tuple(said)
 
 
 def foreign(ends: tuple[str, ...], peers: tuple[str, ...]) -> tuple[str, ...]:
@@ -225,17 +245,37 @@ def _is_near(text: str, peers: tuple[str, ...]) -> bool:
 
 
 def _escapes(proof: Proof) -> Iterator[str]:
-    for attempt in proof.before.attempts:
-        if attempt.outcome == "reached":
-            yield f"{attempt.target} was reached from inside {proof.unit} on {proof.host}"
-        elif attempt.outcome == "not stopped":
-            said = f"{attempt.target} was not reached from {proof.host} ({attempt.said.lower()})"
-            yield f"{said}, but it was not the lock that stopped it"
+    yield from _reached(proof.before, proof.unit, proof.host)
     if not proof.listens_outside:
         for end in sorted(
             {*foreign(proof.before.sockets, proof.peers), *foreign(proof.after.sockets, proof.peers)}
         ):
             yield f"{proof.unit} on {proof.host} has a connection to {end}"
+
+
+def _reached(seen: Look, unit: str, host: str) -> Iterator[str]:
+    for attempt in seen.attempts:
+        if attempt.outcome == "reached":
+            yield f"{attempt.target} was reached from inside {unit} on {host}"
+        elif attempt.outcome == "not stopped":
+            said = f"{attempt.target} was not reached from {host} ({attempt.said.lower()})"
+            yield f"{said}, but it was not the lock that stopped it"
+
+
+def _gateway_problems(proof: Proof) -> Iterator[str]:
+    """What its clients are answered is no matter of the lock: all else is."""
+    if proof.gateway is None:
+        return
+    seen, unit = proof.gateway.look, proof.gateway.unit
+    yield from _reached(seen, unit, proof.host)
+    if seen.lock is None:
+        yield f"the lock of {unit} is not loaded on {proof.host}"
+    elif seen.lock.uid != seen.uid:
+        yield f"the lock of {unit} on {proof.host} is not for the gateway's user"
+    elif seen.rules != seen.rules_at_start:
+        yield f"the rules of the lock of {unit} on {proof.host} were changed since it was loaded"
+    elif not any(attempt.outcome == "stopped" for attempt in seen.attempts):
+        yield f"on {proof.host} the lock of {unit} was seen to stop nothing"
 
 
 def _lock_problems(proof: Proof) -> Iterator[str]:

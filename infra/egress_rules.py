@@ -69,6 +69,22 @@ def rules(name: str, has_peers: bool, listens_outside: bool) -> str:
     )
 
 
+def gateway_rules(name: str, servers: tuple[str, ...]) -> str:
+    """The same for a gateway of that name: it may reach its servers, ADDRESS PORT each, and answer whoever reached it.
+
+    Who listens at a server's port is not asked: a server has another user at each start.
+    """
+    reached = [
+        f"{'ip6' if ':' in address else 'ip'} daddr {address} tcp dport {port} counter name peers accept"
+        for address, _, port in (server.partition(" ") for server in servers)
+    ]
+    return GATEWAY_RULES.format(
+        table=table(name),
+        heads="".join(f"    counter {counter} {{}}\n" for counter in COUNTERS),
+        reached="".join(f"        {rule}\n" for rule in reached),
+    )
+
+
 def loaded(text: str) -> Loaded | None:
     """Read `nft --json list table`; None when there is no such table. Raises HostError for what is no such list."""
     if not text.strip():
@@ -131,6 +147,23 @@ table {table} {{
         tcp dport @strangers counter name dropped reject with tcp reset
         update @begun {{ tcp sport . tcp dport }} counter name loopback accept
         counter name dropped reject with icmpx admin-prohibited
+    }}
+}}
+"""
+
+GATEWAY_RULES = """\
+table {table} {{}}
+delete table {table}
+table {table} {{
+{heads}
+    chain output {{
+        type filter hook output priority -10; policy accept;
+        meta skuid $server goto server
+    }}
+
+    chain server {{
+        ct direction reply ct state established counter name replies accept
+{reached}        counter name dropped reject with icmpx admin-prohibited
     }}
 }}
 """

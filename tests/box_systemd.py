@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import box_tools
@@ -35,8 +36,8 @@ def main() -> None:
     else:
         box_tools.systemctl(BOX, arguments)  # refuses what systemd would
         verb, *units = [word for word in arguments if not word.startswith("-")]
-        for unit in units if "--now" in arguments or verb in ("start", "restart", "stop", "clean") else []:
-            {"enable": start, "start": start, "disable": stop, "stop": stop, "clean": clean}[verb](unit)
+        for unit in units if "--now" in arguments or verb in DONE else []:
+            {**DONE, "enable": start, "disable": stop}[verb](unit)
 
 
 def journal(arguments: list[str]) -> None:
@@ -83,7 +84,7 @@ def main_pid(unit: str) -> int:
 
 def here(text: str) -> str:
     """Absolute paths of the host below the folder."""
-    return re.sub(r"(?<![\w$}.])/(?=(?:opt|var/lib)\b)", f"{BOX}/", f" {text}")[1:]
+    return re.sub(r"(?<![\w$}.])/(?=(?:opt|var/lib|var/log)\b)", f"{BOX}/", f" {text}")[1:]
 
 
 def lines(unit: str, directive: str) -> list[str]:
@@ -107,22 +108,32 @@ def start(unit: str) -> None:
     if not public.is_symlink():
         public.symlink_to(private)
     for line in lines(unit, "ExecStartPre"):
-        words = shlex.split(here(line.lstrip("-+")))
+        words = inside(line)
         if not line.startswith("-") and subprocess.run(words, check=False).returncode:
             sys.exit(f"Job for {unit} failed because the control process exited with error code.")
     (command,) = lines(unit, "ExecStart")
     words = [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(here(command))]
-    words = with_port_of_its_own(words)
-    with (BOX / "journal").open("w") as said:
+    words = with_port_of_its_own(words) if "--port" in words else words
+    appended = [line.removeprefix("append:") for line in lines(unit, "StandardOutput")]
+    with (
+        (BOX / "journal").open("w") as said,
+        Path(here(appended[0])).open("a") if appended else nullcontext(said) as printed,
+    ):
         process = subprocess.Popen(
             words,
             env=environment(unit),
-            stdout=said,
+            stdout=printed,
             stderr=said,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
     pid_file(unit).write_text(str(process.pid))
+
+
+def inside(line: str) -> list[str]:
+    """What a directive runs, here: the host's own mounts are ours."""
+    words = shlex.split(here(line.lstrip("-+")))
+    return words[words.index("--") + 1 :] if words[0] == "/usr/bin/nsenter" else words
 
 
 def with_port_of_its_own(words: list[str]) -> list[str]:
@@ -149,7 +160,8 @@ def environment(unit: str) -> dict[str, str]:
 def stop(unit: str) -> None:
     """End it, and what is run after its end."""
     if pid := main_pid(unit):
-        os.kill(pid, signal.SIGTERM)
+        (name,) = lines(unit, "KillSignal") or ["SIGTERM"]
+        os.kill(pid, signal.Signals[name])
         while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
             time.sleep(0.01)
         pid_file(unit).unlink()
@@ -157,5 +169,15 @@ def stop(unit: str) -> None:
             subprocess.run(shlex.split(here(line.lstrip("-+"))), check=True)
 
 
+def reload(unit: str) -> None:
+    """What changes it while it runs."""
+    for line in lines(unit, "ExecReload"):
+        subprocess.run([word.replace("$MAINPID", str(main_pid(unit))) for word in inside(line)], check=True)
+
+
 def clean(unit: str) -> None:
     """systemctl clean --what=all of a unit that has run."""
+
+
+DONE = {"start": start, "stop": stop, "reload": reload, "clean": clean}
+"""What of the verbs is done to a unit here, whatever comes with it."""

@@ -43,8 +43,13 @@ FOLDERS = (
 # Module -> the files that may import it. A new file here is a new door: is the old one not enough?
 DOORS = {
     # ssh_client.py holds no lock: it seals a file, so that a client can write no more to it.
-    # layouts.py runs on hosts too, without the rest of infra.
-    "fcntl": {"infra/locks.py", "infra/ssh_client.py", "infra/fetch/layouts.py"},
+    # layouts.py and gatekeeper.py run on hosts, without the rest of infra.
+    "fcntl": {
+        "infra/locks.py",
+        "infra/ssh_client.py",
+        "infra/fetch/layouts.py",
+        "infra/onhost/gatekeeper.py",
+    },
     # The probe asks by a wire of its own, the measuring instrument; hub.py catches what huggingface_hub lets through.
     "httpx2": {"serving/vllm/http_door.py", "serving/model/hub.py"},
     "matplotlib": {"infra/figure.py"},

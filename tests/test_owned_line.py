@@ -311,7 +311,9 @@ def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
     trying = [f"gpu-1: trying {target} from inside the server's unit\n" for target in TARGETS]
     assert (code, complaint) == (0, "".join(trying))
     asked = [call for call in serving.calls if call.startswith("python3")]
-    assert asked == [f"python3 -I - scout {' '.join(TARGETS)}", "python3 -I - scout"]
+    targets = " ".join(TARGETS)
+    looks = [f"scout {targets}", f"scout.gateway {targets}", "scout"]
+    assert asked == [f"python3 -I - {look}" for look in looks]
     script = (serving.folder / "egress.py").read_text()
     assert script == serving.as_here(Path(onhost.__file__).read_text())
 

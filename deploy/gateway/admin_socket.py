@@ -1,10 +1,14 @@
-"""The door to a running HAProxy: what it is told and asked at its sockets, of which only their owner has the use."""
+"""The door to a running HAProxy: what it is told and asked at its sockets, of which only their owner has the use.
+
+Of one on an owned host the host does it (on_host.py).
+"""
 
 import os
 import re
 import socket
 from pathlib import Path
 
+from deploy.gateway import on_host
 from infra.errors import ServerError
 
 ANSWER_S = 5.0
@@ -14,6 +18,8 @@ WORKER = re.compile(r"^(\d+)\s+worker\b", re.MULTILINE)
 
 def ask(path: Path, command: str) -> str:
     """HAProxy's answer to one command. Raises ServerError where none is there to answer."""
+    if there := on_host.of(path.parent):
+        return on_host.ask(there, path.name, command)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
             door.settimeout(ANSWER_S)

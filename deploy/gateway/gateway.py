@@ -1,14 +1,20 @@
 """A gateway of this machine: made, changed, looked at and ended. Its folder is `gateway` in its deployment's."""
 
 import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from deploy.gateway import certificates, haproxy, haproxy_config, key_store, usage
+from pydantic import Field
+
+from deploy.gateway import certificates, gateway_unit, haproxy, haproxy_config, key_store, on_host, usage
+from deploy.gateway.gateway_document import DOCUMENT, Gateway
 from deploy.gateway.gateway_options import GatewayOptions
+from deploy.gateway.gateway_unit import asked_host, servers_at
 from deploy.gateway.haproxy_config import Server
+from deploy.gateway.keys import Keys
 from deploy.gateway.rotation import InFront, in_front
 from deploy.targets.abilities import Replicated
 from deploy.targets.choose import place_of
@@ -16,28 +22,18 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.deployment import folder as deployment_folder
 from deploy.targets.deployment import load as load_deployment
 from infra import locks
+from infra.argument import pasted
 from infra.data import shipped_text
 from infra.errors import CorralError, DocumentError, UsageError
-from infra.record import Document, Record, write_text_atomically
+from infra.host_gateway import audit_file
+from infra.record import Record, removed, write_text_atomically
 from infra.say import progress
 from serving.vllm import server
 
-DOCUMENT = "gateway.json"
 TUNNELS_END = "127.0.0.1"
 """Where one of several engines answers that is on another machine and reached by a tunnel."""
-
-
-class Gateway(Document):
-    """What was asked of the gateway in front of a deployment."""
-
-    kind: ClassVar[str] = "gateway"
-    document: Literal["gateway"] = "gateway"
-    schema_version: Literal[1] = 1
-
-    name: str
-    """The deployment's."""
-    asked: GatewayOptions
-    """The options that it was started with."""
+HERE_ALONE = (haproxy_config.CONFIG, haproxy_config.KEYS_MAP, haproxy_config.SPENT, key_store.DOCUMENT)
+"""What is kept of one on this machine, and for one on a host is kept there."""
 
 
 class GatewayStatus(Record):
@@ -53,6 +49,8 @@ class GatewayStatus(Record):
     """Those that are good for a request now."""
     servers: tuple[InFront, ...]
     """As the gateway sees them; none while it is stopped."""
+    on_host: str | None = Field(default=None, exclude_if=lambda host: host is None)
+    """The owned host on which it stands, and its audit too; absent where that is this machine."""
     audit_file: Path
     """Where it notes each request: no prompt, key or query."""
     ca_file: Path | None = None
@@ -85,9 +83,16 @@ def load(name: str) -> Gateway:
 
 def address(name: str) -> str | None:
     """Where clients ask it; None while it does not run, or where there is none."""
-    if not exists(name) or not haproxy.members(folder(name)):
-        return None
-    return load(name).asked.base_url
+    with suppress(CorralError):  # a host that cannot be asked is told of by its server's state
+        if exists(name) and is_there(name):
+            return load(name).asked.base_url
+    return None
+
+
+def is_there(name: str) -> bool:
+    """Whether anything of it lives; of one on a host, whether it answers."""
+    place = folder(name)
+    return haproxy.is_running(place) if on_host.of(place) else bool(haproxy.members(place))
 
 
 def exists(name: str) -> bool:
@@ -97,7 +102,11 @@ def exists(name: str) -> bool:
 
 def settings(deployment: Deployment, asked: GatewayOptions, engine_key: str) -> str:
     """What HAProxy would be told; opens no way to its servers. Raises UsageError as `servers_of` does."""
-    return haproxy_config.config(asked, servers_of(deployment, opens=False), engine_key)
+    if asked.on_host:
+        servers = servers_at(deployment, asked_host(deployment, asked))
+    else:
+        servers = servers_of(deployment, opens=False)
+    return haproxy_config.config(asked, servers, engine_key)
 
 
 def servers_of(deployment: Deployment, opens: bool = True) -> tuple[Server, ...]:
@@ -129,14 +138,28 @@ def engine_key(deployment: Deployment) -> str:
 def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
     """Start it, or change it while it runs, which cuts no stream. Raises HostError, UsageError or ServerError.
 
-    Nothing has changed where HAProxy refuses what it would be told, or somebody else has the port.
+    Nothing has changed where HAProxy refuses what it would be told, or somebody else has the port. One that has ended
+    may stand elsewhere next, with its keys.
     """
     name, place = deployment.name, folder(deployment.name)
-    program = haproxy.found()
-    servers = servers_of(deployment)  # before the key is read, which may come from there
+    if asked.on_host:
+        asked_host(deployment, asked)
+        program, servers = "", ()
+    else:
+        program = haproxy.found()
+        servers = servers_of(deployment)  # before the key is read, which may come from there
     busy = UsageError(f"Another corral is at {name}'s gateway now.", f"See: corral gateway status {name}")
     with locks.held(place / ".lock", busy):
         place.chmod(0o700)
+        known = moved(name, asked)
+        if asked.on_host:
+            settled = gateway_unit.start(deployment, asked, place, known or key_store.read(place))
+            Gateway(name=name, asked=settled).write(place / DOCUMENT)
+            removed([place / file for file in HERE_ALONE])
+            return status(name)
+        if known:
+            removed([place / DOCUMENT])
+            known.write(place / key_store.DOCUMENT)
         runs = haproxy.is_running(place)
         before = load(name).asked if exists(name) else None
         for port in {asked.port, asked.metrics_port} - (
@@ -156,6 +179,24 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
     return status(name)
 
 
+def moved(name: str, asked: GatewayOptions) -> Keys | None:
+    """The keys of one that stood elsewhere; None where it stands where it did.
+
+    Raises UsageError while it runs there.
+    """
+    before = load(name).asked if exists(name) else asked
+    if before.on_host == asked.on_host:
+        return None
+    if is_there(name):
+        where = before.on_host or "this machine"
+        there = f" --on-host {pasted(before.on_host)}" if before.on_host else ""
+        raise UsageError(
+            f"{name}'s gateway runs on {where}.",
+            f"Change it there: corral gateway {name}{there}; or end it first: corral gateway stop {name}",
+        )
+    return key_store.read(folder(name))
+
+
 def status(name: str) -> GatewayStatus:
     """What it is doing. Raises DocumentError where there is none."""
     asked, place = load(name).asked, folder(name)
@@ -166,7 +207,8 @@ def status(name: str) -> GatewayStatus:
         base_url=asked.base_url,
         keys=len(key_store.good(place)),
         servers=in_front(place) if runs else (),
-        audit_file=haproxy.audit(place),
+        on_host=asked.on_host,
+        audit_file=Path(audit_file(name)) if asked.on_host else haproxy.audit(place),
         ca_file=certificates.authority(place, asked),
         certificate_ends_at=certificates.ends_at(place) if asked.has_tls else None,
         metrics_url=f"http://127.0.0.1:{asked.metrics_port}/metrics" if asked.metrics_port else None,
@@ -193,10 +235,11 @@ def stop(name: str, within_s: float) -> None:
 
 
 def remove(name: str) -> tuple[str, ...]:
-    """End it at once and remove all of it but its audit; what is left."""
+    """End it at once and remove all of it but its audit; what is left. What a host has of it goes with its removal."""
     place = folder(name)
     if not place.is_dir():
         return ()
+    removed([place / DOCUMENT])  # from here on it is what is of it on this machine
     haproxy.stop(place, 0)
     if left := haproxy.members(place):
         return tuple(f"process {pid}" for pid in left)

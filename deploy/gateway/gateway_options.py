@@ -2,15 +2,18 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from infra.asked import Asked, Flag
 from infra.errors import UsageError
+from infra.ssh import checked_destination
 
+Destination = Annotated[str, AfterValidator(checked_destination)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK_NAMES = ("localhost",)
+EVERYWHERE = "0.0.0.0"
 
 
 class ListenOptions(Asked):
@@ -18,8 +21,10 @@ class ListenOptions(Asked):
 
     heading: ClassVar[str] = "Address"
 
-    host: str = Field(default="127.0.0.1", pattern=r"^[0-9A-Za-z.:-]{1,253}$")
-    """The address to listen on. Anything but loopback is served with TLS."""
+    on_host: Annotated[Destination | None, Flag(metavar="HOST")] = Field(default=None, examples=["gpu-1"])
+    """The deployment's owned host to stand on, as a unit of systemd that starts at boot. [default: this machine]"""
+    host: str = Field(default="", pattern=r"^[0-9A-Za-z.:-]{1,253}$", examples=["10.0.0.5"])
+    """The address to listen on; anything but loopback is served with TLS. [default: 127.0.0.1; on a host 0.0.0.0]"""
     port: Port = 8080
     """The port to listen on."""
     tls_cert: Path | None = None
@@ -30,6 +35,14 @@ class ListenOptions(Asked):
     """A name or address that clients use, for the certificate that corral makes; repeatable. [default: --host]"""
     metrics_port: Port | None = None
     """Answer Prometheus at this port of loopback, at /metrics."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def on_a_host(cls, given: Any) -> Any:
+        """One on a host is there for other machines, where nobody says otherwise."""
+        if not isinstance(given, dict) or given.get("host"):
+            return given
+        return {**given, "host": EVERYWHERE if given.get("on_host") else "127.0.0.1"}
 
 
 class GatewayOptions(ListenOptions):

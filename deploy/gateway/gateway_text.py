@@ -9,7 +9,8 @@ from infra.quantity import counted
 
 def shown(now: GatewayStatus) -> str:
     """A gateway, and what to do with it."""
-    lines = [f"{now.name}'s gateway: {now.state} at {now.base_url}, {counted(now.keys, 'good key')}"]
+    there = f"{now.on_host}: " if now.on_host else ""
+    lines = [f"{now.name}'s gateway: {there}{now.state} at {now.base_url}, {counted(now.keys, 'good key')}"]
     lines += [
         f"server:   {each.name} is {each.state}, {counted(each.sessions, 'request')}, {each.waiting:,} waiting"
         for each in now.servers
@@ -19,11 +20,12 @@ def shown(now: GatewayStatus) -> str:
     if now.certificate_ends_at:
         lines.append(f"TLS:      until {now.certificate_ends_at:%Y-%m-%d}; {how_it_goes_on(now)}")
     if now.metrics_url:
-        lines.append(f"metrics:  {now.metrics_url}")
-    lines.append(f"audit:    {pasted(now.audit_file)}")
+        lines.append(f"metrics:  {there}{now.metrics_url}")
+    lines.append(f"audit:    {there}{pasted(now.audit_file)}")
     lines.append(f"keys:     corral keys add {now.name} alice; corral keys usage {now.name}")
     if now.state == "stopped":
-        lines.append(f"start:    corral gateway {now.name}")
+        on_host = f" --on-host {pasted(now.on_host)}" if now.on_host else ""
+        lines.append(f"start:    corral gateway {now.name}{on_host}")
     return "\n".join(lines)
 
 

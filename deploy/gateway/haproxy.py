@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from deploy.gateway import admin_socket
+from deploy.gateway import admin_socket, on_host
 from deploy.gateway.haproxy_config import ADMIN, CONFIG, MASTER, STATE
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError
@@ -40,7 +40,11 @@ def found() -> str:
             "HAProxy is not installed on this machine.",
             "Debian, Ubuntu: sudo apt-get install haproxy; Fedora, RHEL 10: sudo dnf install haproxy",
         )
-    about = run(program, "-vv").stdout
+    return suitable(program, run(program, "-vv").stdout)
+
+
+def suitable(program: str, about: str) -> str:
+    """The program by what it says of itself. Raises HostError for one that is too old or without Lua."""
     version = VERSION.search(about)
     if version is None or (int(version[1]), int(version[2])) < OLDEST or "+LUA" not in about:
         what = f"HAProxy {version[1]}.{version[2]}" if version else "no HAProxy that tells its version"
@@ -126,7 +130,10 @@ def reload(program: str, folder: Path) -> None:
 
 
 def stop(folder: Path, within_s: float) -> None:
-    """Let it finish its streams for so long, then end it. Safe to repeat."""
+    """Let it finish its streams for so long, then end it. Safe to repeat. Raises HostError."""
+    if there := on_host.of(folder):
+        on_host.stop(there, within_s)
+        return
     if members(folder):
         end(folder, signal.SIGUSR1, within_s)
         end(folder, signal.SIGTERM, GOES_WITHIN_S)
@@ -188,6 +195,8 @@ def master(folder: Path) -> int:
 
 def is_running(folder: Path) -> bool:
     """Whether any of it lives and is not about to end."""
+    if there := on_host.of(folder):
+        return on_host.is_running(there)
     return bool(members(folder)) and answers(folder)
 
 
@@ -198,9 +207,15 @@ def answers(folder: Path) -> bool:
 
 def last_words(folder: Path) -> str:
     """The last of its log that is an alert, else its last line."""
-    lines = (folder / LOG).read_text(errors="replace").splitlines() if (folder / LOG).exists() else []
+    return alert((folder / LOG).read_text(errors="replace") if (folder / LOG).exists() else "")
+
+
+def alert(log: str) -> str:
+    """PURE: the last of HAProxy's alerts, else its last line."""
+    lines = log.strip().splitlines()
     alerts = [line for line in lines if line.startswith("[ALERT]")]
-    return (alerts or lines or ["it said nothing"])[-1].partition(") : ")[2] or "it said nothing"
+    last = (alerts or lines or ["it said nothing"])[-1]
+    return last.partition(") : ")[2] or last
 
 
 def write_state(folder: Path, runs: bool) -> None:

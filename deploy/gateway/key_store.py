@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.gateway import admin_socket, haproxy, keys
+from deploy.gateway import admin_socket, haproxy, keys, on_host
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import ADMIN, KEYS_MAP, MASTER
 from deploy.gateway.keys import Key, KeyLimits, Keys, NewKey
@@ -15,12 +15,19 @@ from infra.lifetime import minutes
 from infra.record import refused, write_text_atomically
 from infra.say import progress
 
-DOCUMENT = "keys.json"
+DOCUMENT = on_host.KEYS
 
 
 def read(folder: Path) -> Keys:
     """All keys. Raises DocumentError where their list cannot be read."""
+    if there := on_host.of(folder):
+        return parsed(on_host.keys(there), there.host)
     return Keys.read(folder / DOCUMENT) if (folder / DOCUMENT).exists() else Keys()
+
+
+def parsed(text: str, host: str) -> Keys:
+    """The list as a host keeps it. Raises DocumentError."""
+    return Keys.parse(text, f"{host}:{DOCUMENT}") if text else Keys()
 
 
 def good(folder: Path) -> tuple[Key, ...]:
@@ -90,10 +97,17 @@ def changing(folder: Path, asked: GatewayOptions) -> Iterator[list[Key]]:
     try:
         make_folder(folder)
         with locks.in_turn(folder / ".keys.lock", waiting):
-            known = list(read(folder).keys)
+            there = on_host.of(folder)
+            was = on_host.keys(there) if there else ""
+            known = list((parsed(was, there.host) if there else read(folder)).keys)
             yield known
-            Keys(keys=tuple(known)).write(folder / DOCUMENT)
-            write_map(folder, asked)
+            kept = Keys(keys=tuple(known))
+            if there:
+                files = {DOCUMENT: kept.text(), f"files/{KEYS_MAP}": keys.map_text(known, asked)}
+                on_host.keep(there, was, files)
+            else:
+                kept.write(folder / DOCUMENT)
+                write_map(folder, asked)
     except OSError as error:
         raise refused(folder, error) from None
 

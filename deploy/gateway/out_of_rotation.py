@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from deploy.gateway import gateway, haproxy, rotation
+from deploy.gateway import gateway, rotation
 from infra.errors import CorralError
 from infra.say import progress
 from infra.wait import Pace, until
@@ -15,7 +15,7 @@ SEEN_WELL_WITHIN_S = 60.0
 def in_front(name: str) -> tuple[str, ...]:
     """The servers that its gateway has; none while none runs."""
     place = gateway.folder(name)
-    if not gateway.exists(name) or not haproxy.members(place):
+    if not gateway.exists(name) or not gateway.is_there(name):
         return ()
     return tuple(server.name for server in rotation.in_front(place))
 

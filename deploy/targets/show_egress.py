@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from infra.egress_proof import Egress, Proof, moved
+from infra.egress_proof import Egress, Look, Proof, moved
 from infra.onhost.egress_look import over
 from infra.quantity import counted
 
@@ -19,6 +19,12 @@ def described(report: Egress) -> str:
     return "\n".join([*lines, "What this does not show:", *[f"  {limit}" for limit in report.limits]])
 
 
+def _attempts(seen: Look) -> Iterator[str]:
+    for attempt in seen.attempts:
+        stopped = f", {counted(attempt.dropped, 'packet')} counted" if attempt.dropped else ""
+        yield f"  {attempt.target}: {attempt.outcome} ({attempt.said.lower()}{stopped})"
+
+
 def _host(proof: Proof) -> Iterator[str]:
     before, after = proof.before, proof.after
     yield f"{proof.host}: {proof.unit}, Linux {before.kernel}, rules {proof.rules_sha256[:12]}"
@@ -31,9 +37,11 @@ def _host(proof: Proof) -> Iterator[str]:
         yield f"  vLLM {served.vllm_version}, engine {served.engine_sha256[:12]}; weights {weights}"
         for folder, files in (served.beside or {}).items():
             yield f"  {folder} {over(files)[:12]} of {counted(len(files), 'file')}"
-    for attempt in before.attempts:
-        stopped = f", {counted(attempt.dropped, 'packet')} counted" if attempt.dropped else ""
-        yield f"  {attempt.target}: {attempt.outcome} ({attempt.said.lower()}{stopped})"
+    yield from _attempts(before)
+    if gateway := proof.gateway:
+        reached = ", ".join(gateway.servers)
+        yield f"  gateway: {gateway.unit}, which may reach {reached} and nobody else; from inside it:"
+        yield from (f"  {line}" for line in _attempts(gateway.look))
     if before.lock and after.lock:
         counts = moved(before.lock.counters, after.lock.counters)
         sent = ", ".join(f"{name} {packets}" for name, packets in counts.items())

@@ -54,7 +54,7 @@ have python3 && python3 -IS -c "$python" 2>/dev/null
 for folder in /lib /lib64 /usr/lib /usr/lib64 /lib/*-linux-gnu /usr/lib/*-linux-gnu; do
     if [ -e "$folder/libnuma.so.1" ]; then say tool libnuma && break; fi
 done
-for tool in tar curl gcc g++ docker podman nvidia-ctk nft; do have "$tool" && say tool "$tool"; done
+for tool in tar curl gcc g++ docker podman nvidia-ctk nft haproxy; do have "$tool" && say tool "$tool"; done
 
 [ -e /dev/nvidiactl ] && say nvidia_device yes
 [ -e /dev/nvidia-nvswitchctl ] && say nvswitch yes

@@ -8,6 +8,8 @@ export LC_ALL
 root=/opt/corral/$name
 units="corral-$name.watch.timer corral-$name.watch.service corral-$name.service"
 units="$units corral-$name.lock.timer corral-$name.lock.service corral-$name.judge.service"
+gateway=/opt/corral/$name.gateway
+units="corral-$name.gateway.service corral-$name.gateway.lock.timer corral-$name.gateway.lock.service $units"
 node=/etc/systemd/system/corral-$name.service.d # what bin/join adds to the server's unit, and to the watch's
 watch=/etc/systemd/system/corral-$name.watch.service.d
 
@@ -15,6 +17,10 @@ releases=/opt/corral/.releases/$name # those that were upgraded to
 
 shared="$(readlink "$root/model") $(readlink "$root/draft")" # weights that other deployments may share
 
+if [ -e "/etc/systemd/system/corral-$name.gateway.service" ]; then # whoever waits for its streams has done so before
+    systemctl --no-block stop "corral-$name.gateway.service" >/dev/null 2>&1
+    systemctl kill --signal=KILL --kill-who=main "corral-$name.gateway.service" >/dev/null 2>&1
+fi
 for unit in $units; do
     [ -e "/etc/systemd/system/$unit" ] || continue
     systemctl disable --now "$unit" >/dev/null 2>&1
@@ -24,10 +30,12 @@ for unit in $units; do
 done
 PATH=$PATH:/usr/sbin:/sbin
 nft delete table inet "corral-$name" 2>/dev/null
+nft delete table inet "corral-$name.gateway" 2>/dev/null
 rm -rf "/run/corral-$name.nft" "/run/corral-$name" "/run/corral-$name.watch"
 rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
+rm -rf "/var/lib/private/corral-$name.gateway" "/var/lib/corral-$name.gateway"
 [ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"
-rm -rf --one-file-system "$root" "$node" "$watch" "$releases"
+rm -rf --one-file-system "$root" "$gateway" "$node" "$watch" "$releases"
 rm -f "/run/systemd/system.control/corral-$name."*
 rmdir /opt/corral/.releases 2>/dev/null
 rmdir /opt/corral 2>/dev/null
@@ -38,15 +46,19 @@ for each in $shared; do
     /opt/corral/weights/*) [ ! -d "$each" ] || printf 'kept %s %s\n' "$(du -sk "$each" | cut -f 1)" "$each" ;;
     esac
 done
+[ ! -s "/var/log/corral/$name.gateway.jsonl" ] || echo "audit /var/log/corral/$name.gateway.jsonl"
 left() { printf 'left %s %s\n' "$1" "$2"; }
-for path in "$root" "$releases" "$node" "$watch" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
+for path in "$root" "$gateway" "$releases" "$node" "$watch" "/var/lib/private/corral-$name" "/var/lib/corral-$name" \
+    "/var/lib/private/corral-$name.gateway" "/var/lib/corral-$name.gateway"; do
     [ ! -e "$path" ] || left path "$path"
 done
 for unit in $units; do
     [ ! -e "/etc/systemd/system/$unit" ] || left unit "$unit"
 done
-if nft list table inet "corral-$name" >/dev/null 2>&1; then left table "inet corral-$name"; fi
+for table in "corral-$name" "corral-$name.gateway"; do
+    if nft list table inet "$table" >/dev/null 2>&1; then left table "inet $table"; fi
+done
 for process in /proc/[0-9]*; do
-    if grep -qs "/corral-$name\.service" "$process/cgroup"; then left process "${process#/proc/}"; fi
+    if grep -qsE "/corral-$name(\.gateway)?\.service" "$process/cgroup"; then left process "${process#/proc/}"; fi
 done
 exit 0

@@ -39,6 +39,8 @@ class Handler(BaseHTTPRequestHandler):
             or (HOW == "fails-at-length" and body["max_tokens"] > 1)
         ):
             self.answer(500, json.dumps({"error": {"message": "something went wrong"}}))
+        elif body.get("stream"):
+            self.stream(int(body["max_tokens"]))
         elif HOW == "html":
             self.answer(200, "<html>welcome</html>")
         else:
@@ -49,6 +51,17 @@ class Handler(BaseHTTPRequestHandler):
                 choice["prompt_logprobs"] = [None, {"7": {"logprob": likely}}]
             usage = {"prompt_tokens": 2, "completion_tokens": 1}
             self.answer(200, json.dumps({"model": body["model"], "choices": [choice], "usage": usage}))
+
+    def stream(self, tokens: int) -> None:
+        """So many events, twenty a second."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for _ in range(tokens):
+            self.wfile.write(b'data: {"choices": [{"text": "a"}]}\n\n')
+            self.wfile.flush()
+            time.sleep(0.05)
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def answer(self, code: int, text: str) -> None:
         self.send_response(code)

@@ -10,9 +10,10 @@ from deploy.targets.ssh import host_unit, tunnels
 from deploy.targets.ssh.fleet import on_each
 from deploy.targets.ssh.host_setup import Brought, brought, is_draft_fetched
 from infra import host as hosts
+from infra import host_gateway
 from infra.data import shipped_text
 from infra.egress_checks import Expected
-from infra.egress_proof import NAMED_BY_LISTS, Egress, Look, Proof, limits, look, problems
+from infra.egress_proof import NAMED_BY_LISTS, Egress, GatewayProof, Look, Proof, limits, look, problems
 from infra.onhost.egress_look import engine_of
 from infra.say import progress
 from infra.ssh import Host
@@ -31,6 +32,9 @@ def proved(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
     before = on_each(
         deployment, lambda host: look_at(deployment, host, destinations or default_destinations(host))
     )
+    gateways = on_each(
+        deployment, lambda host: gateway_at(deployment, host, destinations or default_destinations(host))
+    )
     endpoints = on_each(deployment, lambda host: endpoint_of(deployment, host))
     asked = [ask(endpoint) if endpoint else 0 for endpoint in endpoints]
     after = on_each(deployment, lambda host: look_at(deployment, host, ()))
@@ -45,6 +49,7 @@ def proved(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
             before=before[number],
             after=after[number],
             rules_sha256=before[number].rules_sha256,
+            gateway=gateways[number],
         )
         for number, destination in enumerate(deployment.hosts)
     )
@@ -57,7 +62,10 @@ def proved(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
         hosts=proofs,
         completions=sum(asked),
         limits=(
-            *limits(tuple(proof.host for proof in proofs if not proof.before.holds_abstract_sockets)),
+            *limits(
+                tuple(proof.host for proof in proofs if not proof.before.holds_abstract_sockets),
+                tuple(proof.host for proof in proofs if proof.gateway),
+            ),
             NAMED_BY_LISTS,
         ),
     )
@@ -67,12 +75,27 @@ def look_at(deployment: Deployment, host: Host, destinations: tuple[str, ...]) -
     """Run the script there, which tries the destinations first."""
     for destination in destinations:
         progress(f"{host.destination}: trying {destination} from inside the server's unit")
-    script = shipped_text("infra.onhost", "egress_look.py").encode()
-    command = ["python3", "-I", "-", deployment.name, *destinations]
-    seen = look(host.run(command, stdin=script, as_root=True).stdout)
+    seen = looked(deployment.name, host, destinations)
     if not seen.pid:
         raise not_serving(deployment.name)
     return seen
+
+
+def looked(name: str, host: Host, destinations: tuple[str, ...]) -> Look:
+    """What the script says there of what is called so."""
+    script = shipped_text("infra.onhost", "egress_look.py").encode()
+    return look(host.run(["python3", "-I", "-", name, *destinations], stdin=script, as_root=True).stdout)
+
+
+def gateway_at(deployment: Deployment, host: Host, destinations: tuple[str, ...]) -> GatewayProof | None:
+    """The same of the gateway that runs on that host, if one does."""
+    title = host_gateway.called(deployment.name)
+    seen = looked(title, host, destinations)
+    if not seen.pid:
+        return None
+    progress(f"{host.destination}: tried the same from inside its gateway's unit")
+    servers = host.run(["cat", host_gateway.servers_file(deployment.name)], as_root=True).stdout
+    return GatewayProof(unit=hosts.unit(title), servers=tuple(servers.splitlines()), look=seen)
 
 
 def default_destinations(host: Host) -> tuple[str, ...]:

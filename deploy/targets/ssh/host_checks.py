@@ -52,8 +52,20 @@ def any_plan(destination: str) -> tuple[Check, ...]:
     judged = (
         *judge.machine_checks(facts, facts.gpu, disk_path="/opt/corral", disk_gib=engine_gib),
         *judge.owned_host_checks(facts, clock_s),
+        gateway_check(facts),
     )
     return tuple(check.model_copy(update={"name": f"{destination}: {check.name}"}) for check in judged)
+
+
+def gateway_check(facts: HostFacts) -> Check:
+    """Whether a gateway could stand there; nobody else needs what it needs."""
+    if "haproxy" in facts.tools:
+        return Check(name="gateway", outcome="ok", found="HAProxy is there")
+    found, fix = (
+        "no HAProxy, which only a gateway on this host needs",
+        "For one: sudo apt-get install haproxy",
+    )
+    return Check(name="gateway", outcome="ok", found=found, fix=fix)
 
 
 def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> HostFacts:

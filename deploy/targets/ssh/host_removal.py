@@ -40,7 +40,15 @@ def down(deployment: Deployment) -> Teardown:
         for line in lines
         if line.startswith("kept ")
     ]
-    return Teardown(name=deployment.name, counts=counts, left=(*named, *files), kept=tuple(kept))
+    audits = [
+        f"{host}:{line.removeprefix('audit ')}"
+        for host, lines in zip(deployment.hosts, said, strict=True)
+        for line in lines
+        if line.startswith("audit ")
+    ]
+    return Teardown(
+        name=deployment.name, counts=counts, left=(*named, *files), kept=tuple(kept), audit=", ".join(audits)
+    )
 
 
 def stop_first(deployment: Deployment) -> None:
@@ -72,9 +80,9 @@ def kept_weights(line: str) -> str:
 
 
 def remove(deployment: Deployment, host: Host) -> Removed:
-    """Run the removal there; its lines: "left TYPE ITEM", and "kept KIB PATH". What is another operator's stays.
+    """Run the removal there; its lines: "left TYPE ITEM", "kept KIB PATH", "audit PATH".
 
-    Whose it is, is told under the lock that the removal holds to its end.
+    What is another operator's stays. Whose it is, is told under the lock that the removal holds to its end.
     """
     command = operators.command(deployment, deployment.name, host, "end", operators.known_id())
     script = (operators.SCRIPT + removal_script()).encode()

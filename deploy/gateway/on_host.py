@@ -1,0 +1,132 @@
+"""The door to a gateway on an owned host, over SSH: what its HAProxy is asked there, and what is kept of it there.
+
+Keys and audit are the host's, so that whoever works on the deployment from another machine finds them.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from deploy.gateway import gateway_document
+from deploy.gateway.haproxy_config import ADMIN, MASTER
+from deploy.targets.ssh.fleet import connected
+from infra import bounded_json
+from infra import host as hosts
+from infra.argument import pasted
+from infra.errors import HostError, ServerError, UsageError
+from infra.host_gateway import called, keeper
+from infra.onhost.audit import Sums
+from infra.onhost.gatekeeper import CHANGED
+from infra.ssh import Done, Host
+
+KEYS = "keys.json"
+STOP_MARGIN_S = 60.0
+SUMMED_WITHIN_S = 1800.0
+"""For a host to read its whole audit."""
+
+
+class OnHost(NamedTuple):
+    """A gateway that stands on an owned host."""
+
+    name: str
+    """Its deployment's."""
+    host: str
+    """An SSH destination."""
+
+
+def of(folder: Path) -> OnHost | None:
+    """The one that a folder's document tells of; None for one of this machine, or where there is none."""
+    known = gateway_document.kept(folder)
+    return OnHost(known.name, known.asked.on_host) if known and known.asked.on_host else None
+
+
+@cache
+def reached(destination: str) -> Host:
+    """The host; its facts are read once, which say whether root needs sudo there."""
+    return connected(destination)
+
+
+def told(there: OnHost, order: str, *words: str, stdin: str = "", timeout_s: float = 120.0) -> Done:
+    """Have it done there (infra/onhost/gatekeeper.py), whatever comes of it. Raises HostError, AuthError."""
+    command = keeper(there.name, order, *words)
+    return reached(there.host).run(
+        command, stdin=stdin.encode(), as_root=True, check=False, timeout_s=timeout_s
+    )
+
+
+def answers(there: OnHost, commands: Sequence[tuple[str, str]]) -> list[str | None]:
+    """HAProxy's answer to each command at the socket of that name; None where none came."""
+    done = told(there, "ask", stdin=json.dumps(commands))
+    try:
+        said = bounded_json.load(done.stdout.encode()) if not done.code else None
+    except ValueError:
+        said = None
+    if not isinstance(said, list) or len(said) != len(commands):
+        return [None for _ in commands]
+    return [answer if isinstance(answer, str) else None for answer in said]
+
+
+def ask(there: OnHost, socket: str, command: str) -> str:
+    """The answer to one. Raises ServerError where none is there to answer."""
+    (answer,) = answers(there, [(socket, command)])
+    if answer is None:
+        raise ServerError(
+            f"The gateway does not answer on {there.host}.",
+            f"Is it running? corral gateway status {there.name}",
+        )
+    return answer
+
+
+def is_running(there: OnHost) -> bool:
+    """Whether both of its sockets answer."""
+    return all(answers(there, [(ADMIN, "show info"), (MASTER, "show proc")]))
+
+
+def stop(there: OnHost, within_s: float) -> None:
+    """Let it finish its streams for so long, then end it; it starts at no boot. Raises HostError where it stays."""
+    done = told(there, "stop", str(within_s), timeout_s=within_s + STOP_MARGIN_S)
+    if done.code:
+        raise HostError(
+            f"The gateway on {there.host} does not end.",
+            f"Look there: ssh {pasted(there.host)} systemctl status {hosts.unit(called(there.name))}",
+        )
+
+
+def keys(there: OnHost) -> str:
+    """The list of keys as it is kept there; nothing where there is none yet."""
+    path = f"{hosts.root(called(there.name))}/{KEYS}"
+    return reached(there.host).run(["cat", path], as_root=True, check=False).stdout
+
+
+def keep(there: OnHost, was: str, files: Mapping[str, str]) -> None:
+    """Keep these files of a gateway there, by their names, if the list of keys is still that one.
+
+    Raises UsageError where somebody has changed it meanwhile, HostError.
+    """
+    done = told(there, "keep", hashlib.sha256(was.encode()).hexdigest(), stdin=json.dumps(files))
+    if done.code == CHANGED:
+        raise UsageError(
+            f"Somebody else changed the keys of {there.name} meanwhile.",
+            f"See them, and run the command again: corral keys list {there.name}",
+        )
+    if done.code:
+        raise HostError(
+            f"{there.host} did not keep the keys of {there.name}.",
+            f"Look at its disk: ssh {pasted(there.host)} df -h /opt",
+        )
+
+
+def used(there: OnHost) -> Sums:
+    """What its audit comes to there. Raises HostError where that cannot be told."""
+    done = told(there, "used", timeout_s=SUMMED_WITHIN_S)
+    try:
+        found: Sums = bounded_json.load(done.stdout.encode())
+    except ValueError:
+        raise HostError(
+            f"{there.host} does not tell what came through the gateway of {there.name}.",
+            f"Look there: ssh {pasted(there.host)} ls -l /var/log/corral",
+        ) from None
+    return found

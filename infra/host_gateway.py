@@ -1,0 +1,176 @@
+"""PURE: a gateway on an owned host: its unit, its lock and its scripts, beside those of its deployment's server."""
+
+from infra import egress_rules
+from infra.data import shipped_text
+from infra.host import HostFile, lock_timer, root, state_folder, unit
+from infra.host_judge import OUTSIDE, PYTHON
+from infra.host_units import CLOSED_NETWORK, HELPER_SANDBOX, LOCK_SERVICE, LOCK_TIMER, UNIT_FOLDER
+from infra.record import Record
+
+AUDITS = "/var/log/corral"
+"""Root's: they outlive the gateways."""
+DAEMON_MARGIN_S = 10
+
+
+class GatewaySetup(Record):
+    """What a host is told of a gateway. Holds no secret: those go the way of what HAProxy reads."""
+
+    name: str
+    """The deployment's."""
+    haproxy: str
+    """The program, by its path there."""
+    servers: tuple[str, ...]
+    """What it may reach: ADDRESS PORT each, and nobody else."""
+    is_loopback: bool
+    """Whether nobody but the host's own programs may reach it."""
+    drain_s: float
+
+
+def called(name: str) -> str:
+    """What units, folder and table of a deployment's gateway are called for; no deployment's name has a dot."""
+    return f"{name}.gateway"
+
+
+def audit_file(name: str) -> str:
+    """Where its requests are noted on the host."""
+    return f"{AUDITS}/{called(name)}.jsonl"
+
+
+def servers_file(name: str) -> str:
+    """What it may reach, ADDRESS PORT a line."""
+    return f"{root(called(name))}/servers"
+
+
+def keeper(name: str, order: str, *words: str) -> tuple[str, ...]:
+    """What has an order done there, as root (infra/onhost/gatekeeper.py)."""
+    return (*PYTHON, f"{root(called(name))}/bin/gatekeeper", order, called(name), *words)
+
+
+def scripts(name: str) -> tuple[HostFile, ...]:
+    """What it is asked by; nothing that runs depends on these."""
+    here = root(called(name))
+    return (
+        HostFile(path=f"{here}/setup.env", content=f"NAME={called(name)}\nRENTED=no\nAPI_KEY=none\n"),
+        *(
+            HostFile(path=f"{here}/bin/{script.partition('.')[0]}", content=_text(script), mode="0755")
+            for script in ("lock.sh", "phase.sh", "gatekeeper.py")
+        ),
+        HostFile(path=f"{here}/bin/audit.py", content=_text("audit.py")),
+    )
+
+
+def files(setup: GatewaySetup) -> tuple[HostFile, ...]:
+    """Its lock and its units."""
+    title = called(setup.name)
+    here, timer = root(title), f"{UNIT_FOLDER}/{lock_timer(title)}"
+    sandbox = LOCK_FILES.format(root=here) + HELPER_SANDBOX.format(
+        rights="CAP_NET_ADMIN", families="AF_UNIX AF_NETLINK"
+    )
+    return (
+        HostFile(path=servers_file(setup.name), content="".join(f"{server}\n" for server in setup.servers)),
+        HostFile(path=f"{here}/egress.nft", content=egress_rules.gateway_rules(title, setup.servers)),
+        HostFile(path=f"{UNIT_FOLDER}/{unit(title)}", content=gateway_unit(setup)),
+        HostFile(
+            path=timer.replace(".timer", ".service"),
+            content=LOCK_SERVICE.format(name=title, root=here, sandbox=sandbox),
+        ),
+        HostFile(path=timer, content=LOCK_TIMER.format(name=title)),
+    )
+
+
+def gateway_unit(setup: GatewaySetup) -> str:
+    """HAProxy as a user of its own, which may reach its servers and answer those who reach it."""
+    title = called(setup.name)
+    outside = " ".join(OUTSIDE)
+    return GATEWAY_UNIT.format(
+        name=setup.name,
+        title=title,
+        root=root(title),
+        lock_timer=lock_timer(title),
+        haproxy=setup.haproxy,
+        state=state_folder(title),
+        begin=f"{outside} {' '.join(keeper(setup.name, 'begin'))}",
+        again=f"{outside} {' '.join(keeper(setup.name, 'again'))}",
+        audit=audit_file(setup.name),
+        stop_s=f"{setup.drain_s + DAEMON_MARGIN_S:.0f}",
+        network=CLOSED_NETWORK if setup.is_loopback else "",
+    )
+
+
+def _text(name: str) -> str:
+    return shipped_text("infra.onhost", name)
+
+
+GATEWAY_UNIT = """\
+[Unit]
+Description=Gateway of corral deployment {name}
+Wants=network-online.target
+After=network-online.target
+# While it runs its lock is looked at: without that it does not run.
+Requires={lock_timer}
+# In no order with the server: it says that none is there, and on a reboot its streams end when the server's drain does.
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStartPre=+{root}/bin/lock on {title}
+ExecStartPre=+{begin}
+ExecStart={haproxy} -Ws -C {state} -S unix@master.sock,mode,600 -f haproxy.cfg
+ExecReload=+{again}
+ExecReload=/bin/kill -USR2 $MAINPID
+ExecStopPost=+{root}/bin/lock off {title}
+# Root's file, which systemd opens: HAProxy can neither read it nor open it.
+StandardOutput=append:{audit}
+StandardError=journal
+Restart=always
+RestartSec=2
+# To the first process alone, which has the others finish their streams; then SIGKILL to every process of the unit.
+KillMode=mixed
+KillSignal=SIGUSR1
+TimeoutStopSec={stop_s}
+
+DynamicUser=yes
+StateDirectory=corral-{title}
+StateDirectoryMode=0700
+UMask=0077
+NoNewPrivileges=yes
+# Its one right: to listen at 443.
+AmbientCapabilities=CAP_NET_BIND_SERVICE
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE
+ProtectSystem=strict
+ProtectHome=tmpfs
+PrivateTmp=yes
+PrivateDevices=yes
+# No socket or pipe of another program, but those by which bin/lock asks systemd and HAProxy says that it is ready.
+TemporaryFileSystem=/run /var
+PrivateIPC=yes
+BindReadOnlyPaths=/run/systemd/private /run/systemd/system /run/systemd/notify
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictSUIDSGID=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+LockPersonality=yes
+SystemCallArchitectures=native
+# Not MemoryDenyWriteExecute: its regular expressions are compiled to machine code.
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @keyring io_uring_setup
+SystemCallErrorNumber=EPERM
+LimitCORE=1
+LimitNOFILE=65536
+{network}
+[Install]
+WantedBy=multi-user.target
+"""
+
+LOCK_FILES = """\
+ReadWritePaths={root}
+ReadOnlyPaths={root}/bin {root}/setup.env {root}/egress.nft
+ReadOnlyPaths=-{root}/loaded.nft
+InaccessiblePaths=-{root}/files -{root}/next -{root}/keys.json
+"""

@@ -1,0 +1,361 @@
+"""A gateway on an owned host, over SSH to a host that is a folder: the real HAProxy and the real scripts of root.
+
+On a booted host, under systemd and its lock, tests/fleet/test_judged_host.py has it.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from fake_box import Box
+from ports import free_port
+from stubbed import until
+from test_owned import deployment, over
+from test_owned_line import Corral, look, says, stopped
+from test_owned_line import box as box
+from test_owned_line import corral as corral
+from test_owned_line import plan as plan
+from test_owned_line import provisioned as provisioned
+from test_owned_line import serving as serving
+
+from deploy.gateway import gateway_unit, on_host
+from deploy.gateway.gateway_options import GatewayOptions
+from deploy.gateway.haproxy_config import Server
+from deploy.targets.deployment import folder
+from infra import egress_rules, host_gateway
+from infra.errors import HostError, UsageError
+from infra.host_gateway import GatewaySetup
+from infra.onhost import audit
+from infra.ssh import Host
+
+ROOT, UNIT = "/opt/corral/scout.gateway", "corral-scout.gateway.service"
+SETUP = GatewaySetup(
+    name="scout", haproxy="/usr/sbin/haproxy", servers=("127.0.0.1 8000",), is_loopback=False, drain_s=3600
+)
+
+
+@pytest.fixture
+def has_haproxy(need: Callable[[str, str], NoReturn]) -> None:
+    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
+        need("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every command line that a host is given."""
+    on_host.reached.cache_clear()
+    said: list[str] = []
+    real = Host.run
+
+    def run(self: Host, command: Sequence[str], **given: Any) -> Any:
+        said.append(" ".join(command))
+        return real(self, command, **given)
+
+    monkeypatch.setattr(Host, "run", run)
+    return said
+
+
+def status_of(port: int, key: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+    """What a request earns."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        head = {"Authorization": f"Bearer {key}"}
+        if body is None:
+            connection.request("GET", "/v1/models", headers=head)
+        else:
+            connection.request("POST", "/v1/completions", json.dumps(body), head)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.usefixtures("has_haproxy")
+def test_a_gateway_on_an_owned_host_from_its_start_to_down(
+    serving: Box, corral: Corral, asked: list[str]
+) -> None:
+    port = free_port()
+    begin = ["gateway", "scout", "--on-host", "gpu-1", "--host", "127.0.0.1", "--port", str(port)]
+
+    def done(*words: str) -> Any:
+        code, said, complaint = corral(*words, "--json")
+        assert code == 0, complaint
+        return json.loads(said)
+
+    began = done(*begin)
+    assert (began["state"], began["base_url"], began["on_host"], began["audit_file"], began["keys"]) == (
+        "running", f"http://127.0.0.1:{port}", "gpu-1", "/var/log/corral/scout.gateway.jsonl", 0)  # fmt: skip
+    key = done("keys", "add", "scout", "alice")["key"]
+    until(lambda: status_of(port, key)[0] == 200)
+    assert status_of(port, "sk-nobody")[0] == 401
+    completion = {"model": "m", "prompt": "a", "max_tokens": 1}
+    assert status_of(port, key, completion)[0] == 200
+
+    # A change and a revoked key, by the running HAProxy; what it reads next knows both, too.
+    assert done(*begin, "--max-n", "2")["keys"] == 1
+    assert status_of(port, key, completion | {"n": 3})[0] == 400
+    bob = done("keys", "add", "scout", "bob")["key"]
+    assert status_of(port, bob)[0] == 200
+    done("keys", "revoke", "scout", "bob")
+    assert status_of(port, bob)[0] == 401
+    assert [
+        line.split("|")[0] for line in (serving.path(ROOT) / "files/keys.map").read_text().splitlines()
+    ] == [
+        f"{each['sha256']} {each['id']}"
+        for each in done("keys", "list", "scout")["keys"]
+        if each["revoked_at"] is None
+    ]
+    assert done("gateway", "drain", "scout", "gpu-1")["servers"][0]["state"] == "DRAIN"
+    assert done(*begin)["servers"][0]["state"] == "DRAIN"
+    done("gateway", "ready", "scout", "gpu-1")
+    used = {each["person"]: each for each in done("keys", "usage", "scout")["usage"]}
+    assert (used["alice"]["requests"], used["alice"]["output_tokens"]) == (3, 1)
+    assert json.loads(corral("status", "scout", "--json")[1])["gateway"] == f"http://127.0.0.1:{port}"
+
+    # No secret in a command line; what holds one is for root, or HAProxy, alone.
+    secret = (serving.path("/opt/corral/scout/secrets.env")).read_text().strip().removeprefix("VLLM_API_KEY=")
+    assert secret in (serving.path(ROOT) / "files/haproxy.cfg").read_text()
+    assert not [line for line in asked if secret in line or key in line]
+    state = serving.path("/var/lib/private/corral-scout.gateway")
+    private = [*serving.path(ROOT).glob("files/*"), *state.iterdir(), serving.path(ROOT) / "keys.json"]
+    assert {oct(path.stat().st_mode & 0o177) for path in private if not path.is_socket()} == {"0o0"}
+    assert not list((folder("scout") / "gateway").glob("*.cfg"))
+
+    assert done("gateway", "stop", "scout")["state"] == "stopped"
+    assert corral("gateway", "status", "scout")[0] == 7
+    done("keys", "add", "scout", "carol")  # while it is down
+    assert done(*begin)["keys"] == 2
+    gone = done("down", "scout", "--now")
+    audit_there = serving.path("/var/log/corral/scout.gateway.jsonl")
+    assert (gone["left"], gone["audit"]) == ([], f"gpu-1:{audit_there}")
+    assert not serving.path(ROOT).exists()
+    assert not list(serving.path("/etc/systemd/system").glob("*gateway*"))
+    assert b'"status":200' in audit_there.read_bytes()
+
+
+@pytest.mark.usefixtures("has_haproxy")
+def test_what_stands_against_one(serving: Box, corral: Corral, asked: list[str]) -> None:
+    begin = ["gateway", "scout", "--on-host"]
+    assert corral(*begin, "gpu-2") == (
+        2, "",
+        "error: scout is not on gpu-2.\nhint: It is on: gpu-1. Such as: --on-host gpu-1\n")  # fmt: skip
+    assert corral(*begin, "-oProxyCommand=x")[0] == 2
+    at_22 = "error: A gateway cannot listen on gpu-1 port 22: somebody does already.\n"
+    assert corral(*begin, "gpu-1", "--port", "22")[2].startswith(at_22)
+    assert not serving.path(ROOT).exists()
+    code, said, _ = corral(*begin, "gpu-1", "--dry-run")
+    assert (code, "server gpu-1 127.0.0.1:" in said, "bind 0.0.0.0:8080 ssl" in said) == (0, True, True)
+    serving.path("/opt/corral/scout/record.json").unlink()
+    (serving.path("/opt/corral/scout") / "owners").write_text("0 other@host 2026-11-29T00:00:00Z\n")
+    assert corral(*begin, "gpu-1")[2].startswith("error: scout on gpu-1 is another operator's: ")
+
+
+def test_a_host_without_haproxy_is_told_how_to_get_it(serving: Box) -> None:
+    class Bare(Host):
+        def run(self, command: Sequence[str], **given: Any) -> Any:
+            return super().run([word.replace("haproxy", "no-haproxy") for word in command], **given)
+
+    with pytest.raises(HostError) as refused:
+        gateway_unit.found(Bare("gpu-1"))
+    assert (refused.value.message, refused.value.hint) == (
+        "HAProxy is not installed on gpu-1.",
+        "Debian, Ubuntu: sudo apt-get install haproxy; Fedora, RHEL 10: sudo dnf install haproxy",
+    )
+
+
+@pytest.mark.usefixtures("has_haproxy")
+def test_keys_that_somebody_else_changed_meanwhile_are_not_written_over(
+    serving: Box, corral: Corral, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        corral("gateway", "scout", "--on-host", "gpu-1", "--host", "127.0.0.1", "--port", str(free_port()))[0]
+        == 0
+    )
+    real = on_host.keys
+    monkeypatch.setattr(on_host, "keys", lambda there: real(there) and "")
+    code, _, complaint = corral("keys", "add", "scout", "alice")
+    assert (code, complaint) == (
+        2,
+        "error: Somebody else changed the keys of scout meanwhile.\n"
+        "hint: See them, and run the command again: corral keys list scout\n",
+    )
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("listens", "hosts", "wanted", "told"),
+    [
+        ("127.0.0.1", ("gpu-1",), (Server("gpu-1", "127.0.0.1", 8000),), ""),
+        ("0.0.0.0", ("ops@gpu-1", "10.0.0.6"),
+         (Server("gpu-1", "127.0.0.1", 8000), Server("10.0.0.6", "10.0.0.6", 8000)), ""),
+        ("127.0.0.1", ("gpu-1", "gpu-2"), (Server("gpu-1", "127.0.0.1", 8000),),
+         "gpu-1: the gateway is in front of this host's server alone; those of gpu-2 listen on their loopback\n"),
+    ],
+)  # fmt: skip
+def test_which_servers_it_stands_before(
+    listens: str,
+    hosts: tuple[str, ...],
+    wanted: tuple[Server, ...],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = deployment(hosts=hosts, host=listens, port=8000)
+    assert gateway_unit.servers_at(made, hosts[0]) == wanted
+    assert capsys.readouterr().err == told
+
+
+def test_a_server_known_by_a_name_alone_is_refused() -> None:
+    with pytest.raises(HostError, match="gpu-2 is known by a name, gpu-2, and a gateway's lock by addresses"):
+        gateway_unit.address("gpu-2")
+
+
+def test_an_engine_over_several_hosts_has_it_where_it_answers() -> None:
+    made = over(2, hosts=("a", "b"))
+    assert gateway_unit.asked_host(made, GatewayOptions(on_host="a")) == "a"
+    with pytest.raises(UsageError, match="answers on a alone"):
+        gateway_unit.asked_host(made, GatewayOptions(on_host="b"))
+
+
+def test_its_unit_is_one_that_systemd_reads_and_that_may_do_little(
+    tmp_path: Path, need: Callable[[str, str], NoReturn]
+) -> None:
+    if not shutil.which("systemd-analyze"):
+        need("systemd-analyze", "systemd is not installed")
+    for file in (*host_gateway.files(SETUP), *host_gateway.scripts("scout")):
+        path = tmp_path / Path(file.path).name
+        path.write_text(file.content.replace("/opt/corral/scout.gateway/bin", str(tmp_path)))
+        path.chmod(int(file.mode, 8))
+    (tmp_path / UNIT).write_text((tmp_path / UNIT).read_text().replace("/usr/sbin/haproxy", "/bin/true"))
+    units = sorted(map(str, [*tmp_path.glob("*.service"), *tmp_path.glob("*.timer")]))
+    verify = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
+    )
+    assert (verify.returncode, verify.stderr) == (0, "")
+    for unit in (each for each in units if each.endswith(".service")):
+        said = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", "--no-pager", "--json=off", unit],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        found = re.search(r"exposure level for \S+: ([\d.]+)", said.stdout)
+        assert found, said.stderr
+        assert float(found[1]) < 5.0
+
+
+def test_on_loopback_its_unit_speaks_with_loopback_alone() -> None:
+    def networks(setup: GatewaySetup) -> list[str]:
+        return [
+            line for line in host_gateway.gateway_unit(setup).splitlines() if line.startswith("IPAddress")
+        ]
+
+    assert networks(SETUP) == []
+    closed = SETUP.model_copy(update={"is_loopback": True})
+    assert networks(closed) == ["IPAddressDeny=any", "IPAddressAllow=localhost"]
+
+
+# In a network of its own: root's listeners at 8000 and 8001, and the gateway's at 8443; the user is the gateway's.
+LOCKED = """\
+import encodings.idna, os, socket, subprocess, sys, threading
+
+def listening(port):
+    listener = socket.create_server(("127.0.0.1", port))
+    def answer():
+        while True:
+            with listener.accept()[0] as connection:
+                connection.sendall(b"hello")
+    threading.Thread(target=answer, daemon=True).start()
+    return listener
+
+def tried(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return connection.recv(9).decode()
+    except OSError as error:
+        return "refused"
+
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+subprocess.run(["nft", "-f", "-"], input=sys.argv[1].encode(), check=True)
+for port in (8000, 8001):
+    listening(port)
+receiving, sending = os.pipe()
+if not os.fork():
+    os.setresuid(64999, 64999, 64999)
+    listening(8443)
+    os.write(sending, f"{tried(8000)} {tried(8001)}".encode())
+    os.close(sending)
+    os.read(0, 1)
+    os._exit(0)
+os.close(sending)
+print(os.read(receiving, 99).decode(), tried(8443))
+"""
+
+
+def test_its_lock_lets_it_reach_its_servers_and_answer_and_nothing_else(
+    need: Callable[[str, str], NoReturn],
+) -> None:
+    if not shutil.which("nft") or subprocess.run(["unshare", "-n", "true"], check=False).returncode:
+        need("fleet", "nft and a network namespace of our own: scripts/ci-packages, as root")
+    rules = egress_rules.gateway_rules("scout.gateway", ("127.0.0.1 8000", "fd00::6 8000"))
+    done = subprocess.run(
+        ["unshare", "-n", "/usr/bin/python3", "-c", LOCKED, f"define server = 64999\n{rules}"],
+        stdin=subprocess.PIPE, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "hello refused hello\n"
+
+
+def test_egress_shows_the_gateway_and_what_it_was_refused(
+    serving: Box, corral: Corral, tmp_path: Path
+) -> None:
+    rules = egress_rules.gateway_rules("scout.gateway", ("127.0.0.1 8000",))
+    served = {
+        "vllm_version": "",
+        "engine_sha256": "",
+        "model": {},
+        "rules_sha256": hashlib.sha256(rules.encode()).hexdigest(),
+    }
+    serving.path(ROOT).mkdir()
+    (serving.path(ROOT) / "servers").write_text("127.0.0.1 8000\n")
+    says(serving, look(*map(stopped, ("1.1.1.1:443",))), look(packets=150))
+    of_it = serving.folder / "gateway-look"
+    of_it.write_text(look(stopped("1.1.1.1:443"), pid=9, served=served))
+    report = tmp_path / "egress.json"
+    code, said, _ = corral("egress", "scout", "--target", "1.1.1.1:443", "--output", str(report))
+    assert code == 0
+    assert (
+        "  gateway: corral-scout.gateway.service, which may reach 127.0.0.1 8000 and nobody else; from inside it:\n"
+        "    1.1.1.1:443: stopped (no route to host, 1 packets counted)\n"
+    ) in said
+    assert (
+        "  On gpu-1 a gateway hands the server's answers to whoever has a key and asked for them.\n" in said
+    )
+    verified = corral("egress", "verify", str(report))[1]
+    assert "gpu-1's gateway: those that this corral writes" in verified
+    reached = {"target": "1.1.1.1:443", "tried": True, "connected": True, "said": "connected", "dropped": 0}
+    of_it.write_text(look(reached, pid=9, served=served))
+    says(serving, look(*map(stopped, ("1.1.1.1:443",))), look(packets=150))
+    code, said, _ = corral("egress", "scout", "--target", "1.1.1.1:443")
+    assert code != 0
+    assert "problem: 1.1.1.1:443 was reached from inside corral-scout.gateway.service on gpu-1" in said
+
+
+def test_an_audit_is_summed_up_by_month_and_key_and_what_is_no_request_passed_over(tmp_path: Path) -> None:
+    line = {"time": "2026-11-30T00:00:00Z", "key": "a", "input_tokens": 3, "output_tokens": 4, "events": 9,
+            "bytes_in": 1, "bytes_out": 2, "server": "gpu-1"}  # fmt: skip
+    cut = line | {"output_tokens": 0, "events": 7, "server": "<NOSRV>", "time": "2026-12-01T00:00:00Z"}
+    file = tmp_path / "audit"
+    file.write_text("\n".join([json.dumps(line), "[NOTICE] x", '{"time":', '{"time": 3}', json.dumps(cut)]))
+    found = audit.sums(file)
+    assert {
+        month: {key: tuple(counts.values()) for key, counts in keys.items()} for month, keys in found.items()
+    } == {
+        "2026-11": {"a": (1, 0, 3, 4, 0, 1, 2)},
+        "2026-12": {"a": (1, 1, 3, 0, 7, 1, 2)},
+    }
+    assert audit.spent(found, "2026-12") == "a 2026-12 10\n"
+    assert audit.sums(tmp_path / "none") == {}
