@@ -142,9 +142,9 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
     may stand elsewhere next, with its keys.
     """
     name, place = deployment.name, folder(deployment.name)
+    program, servers = "", tuple[Server, ...]()
     if asked.on_host:
         asked_host(deployment, asked)
-        program, servers = "", ()
     else:
         program = haproxy.found()
         servers = servers_of(deployment)  # before the key is read, which may come from there

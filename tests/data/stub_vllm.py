@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 HOW = os.environ.get("STUB", "")
 PORT = int(sys.argv[sys.argv.index("--port") + 1])
 asked = 0
+is_over = threading.Event()
 NAME = sys.argv[sys.argv.index("--served-model-name") + 1]
 
 
@@ -21,6 +22,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(503 if HOW == "engine-dead" else 200, "")
         elif self.path == "/v1/models":
             self.answer(200, json.dumps({"data": [{"id": "another" if HOW == "other-name" else NAME}]}))
+        elif self.path == "/over":
+            is_over.set()
+            self.answer(200, "")
         else:
             running = "vllm:num_requests_running{} 1.0\n" if HOW == "busy" else ""
             self.answer(200, f"{running}vllm:prompt_tokens_total{{}} 1.0\n")
@@ -53,14 +57,16 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, json.dumps({"model": body["model"], "choices": [choice], "usage": usage}))
 
     def stream(self, tokens: int) -> None:
-        """So many events, twenty a second."""
+        """So many events, twenty a second, or as many as go by until somebody asks for /over."""
+        is_over.clear()
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        for _ in range(tokens):
-            self.wfile.write(b'data: {"choices": [{"text": "a"}]}\n\n')
+        for number in range(tokens):
+            self.wfile.write(b'data: {"choices": [{"text": "%d"}]}\n\n' % number)
             self.wfile.flush()
-            time.sleep(0.05)
+            if is_over.wait(0.05):
+                break
         self.wfile.write(b"data: [DONE]\n\n")
 
     def answer(self, code: int, text: str) -> None:
