@@ -68,8 +68,11 @@ class Front:
         return connection
 
     def status(self, key: str) -> int:
-        """What one request earns."""
-        connection = self.asking(key)
+        """What one request earns; 0 while nobody listens."""
+        try:
+            connection = self.asking(key)
+        except OSError:
+            return 0
         try:
             return connection.getresponse().status
         finally:

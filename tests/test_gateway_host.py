@@ -320,7 +320,7 @@ def egress_shows_the_gateway_and_what_it_was_refused(serving: Box, corral: Corra
     assert code == 0
     assert (
         "  gateway: corral-scout.gateway.service, which may reach 127.0.0.1 8000 and nobody else; from inside it:\n"
-        "    1.1.1.1:443: stopped (no route to host, 1 packets counted)\n"
+        "    1.1.1.1:443: stopped (no route to host, 1 packet counted)\n"
     ) in said
     assert (
         "  On gpu-1 a gateway hands the server's answers to whoever has a key and asked for them.\n" in said
@@ -337,18 +337,12 @@ def egress_shows_the_gateway_and_what_it_was_refused(serving: Box, corral: Corra
     shutil.rmtree(serving.path(ROOT))
 
 
-def test_an_audit_is_summed_up_by_month_and_key_and_what_is_no_request_passed_over(tmp_path: Path) -> None:
-    line = {"time": "2026-11-30T00:00:00Z", "key": "a", "input_tokens": 3, "output_tokens": 4, "events": 9,
-            "bytes_in": 1, "bytes_out": 2, "server": "gpu-1"}  # fmt: skip
-    cut = line | {"output_tokens": 0, "events": 7, "server": "<NOSRV>", "time": "2026-12-01T00:00:00Z"}
-    file = tmp_path / "audit"
-    file.write_text("\n".join([json.dumps(line), "[NOTICE] x", '{"time":', '{"time": 3}', json.dumps(cut)]))
-    found = audit.sums(file)
-    assert {
-        month: {key: tuple(counts.values()) for key, counts in keys.items()} for month, keys in found.items()
-    } == {
-        "2026-11": {"a": (1, 0, 3, 4, 0, 1, 2)},
-        "2026-12": {"a": (1, 1, 3, 0, 7, 1, 2)},
+def test_what_was_spent_is_what_a_budget_starts_from() -> None:
+    counts = dict.fromkeys(audit.COUNTED, 0) | {
+        "input_tokens": 3,
+        "output_tokens": 4,
+        "estimated_output_tokens": 5,
     }
-    assert audit.spent(found, "2026-12") == "a 2026-12 10\n"
-    assert audit.sums(tmp_path / "none") == {}
+    found = {"2026-11": {"b": counts, "a": counts}, "2026-12": {"a": counts}}
+    assert audit.spent(found, "2026-11") == "a 2026-11 12\nb 2026-11 12\n"
+    assert audit.spent(found, "2026-10") == ""

@@ -7,7 +7,8 @@ from pathlib import Path
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import Server, config
 from deploy.gateway.keys import Key, KeyLimits, entry, hashed, made, map_text
-from deploy.gateway.usage import KeyUsage, lines, reckoned
+from deploy.gateway.usage import KeyUsage, of_persons
+from infra.onhost import audit
 
 GOLDEN = Path(__file__).parent / "data" / "gateway" / "haproxy.cfg"
 SERVERS = (Server("scout-1", "10.0.0.1", 8000), Server("scout-2", "10.0.0.2", 8000))
@@ -51,16 +52,16 @@ def test_what_is_reckoned_from_an_audit(tmp_path: Path) -> None:
         {"time": "2026-12-01T00:00:00Z", "key": "-", "server": "<NOSRV>"},
         {"time": 5},
     ]  # fmt: skip
-    audit = tmp_path / "audit"
-    audit.write_text("\n".join(["Proxy gateway stopped", *map(json.dumps, said), '{"time": "2026-12', "[1]"]))
-    assert reckoned(lines(audit), {"a-1": "a"}) == (
+    file = tmp_path / "audit"
+    file.write_text("\n".join(["Proxy gateway stopped", *map(json.dumps, said), '{"time": "2026-12', "[1]"]))
+    assert of_persons(audit.sums(file), {"a-1": "a"}) == (
         KeyUsage(
             month="2026-11", key="a-1", person="a", requests=3, refused=1, input_tokens=5, output_tokens=7,
             estimated_output_tokens=4, bytes_in=2, bytes_out=4,
         ),
         KeyUsage(month="2026-12", key="a-1", person="a", requests=1, output_tokens=1),
     )  # fmt: skip
-    assert list(lines(tmp_path / "none")) == []
+    assert audit.sums(tmp_path / "none") == {}
 
 
 def test_a_key_without_limits_has_the_gateways() -> None:

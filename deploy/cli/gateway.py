@@ -21,7 +21,7 @@ Server = Annotated[
 
 @app.command("start")
 def start(name: Name, asked: GatewayOptions, dry_run: DryRun = False, as_json: Json = False) -> None:
-    """Start HAProxy in front of a deployment of this machine, or change the one that runs; no stream is cut.
+    """Start HAProxy in front of a deployment, here or on its host, or change the one that runs; no stream is cut.
 
     The address, its TLS and the limits are what is said now; keys, audit and what is spent stay.
     """

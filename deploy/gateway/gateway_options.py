@@ -14,6 +14,8 @@ Destination = Annotated[str, AfterValidator(checked_destination)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK_NAMES = ("localhost",)
 EVERYWHERE = "0.0.0.0"
+UNSAID: Any = None
+"""Of what is settled by where it stands, whenever a record is made."""
 
 
 class ListenOptions(Asked):
@@ -23,7 +25,7 @@ class ListenOptions(Asked):
 
     on_host: Annotated[Destination | None, Flag(metavar="HOST")] = Field(default=None, examples=["gpu-1"])
     """The deployment's owned host to stand on, as a unit of systemd that starts at boot. [default: this machine]"""
-    host: str = Field(default="", pattern=r"^[0-9A-Za-z.:-]{1,253}$", examples=["10.0.0.5"])
+    host: str = Field(default=UNSAID, pattern=r"^[0-9A-Za-z.:-]{1,253}$", examples=["10.0.0.5"])
     """The address to listen on; anything but loopback is served with TLS. [default: 127.0.0.1; on a host 0.0.0.0]"""
     port: Port = 8080
     """The port to listen on."""

@@ -58,11 +58,14 @@ def summed(folder: Path) -> Sums:
 def usage(folder: Path, month: str | None) -> tuple[KeyUsage, ...]:
     """Each key's, of all months or of one ("2026-11"), the newest last. What came without a key is left out."""
     persons = {key.id: key.person for key in key_store.read(folder).keys}
-    found = summed(folder)
+    return tuple(each for each in of_persons(summed(folder), persons) if month in (None, each.month))
+
+
+def of_persons(found: Sums, persons: dict[str, str]) -> tuple[KeyUsage, ...]:
+    """PURE: the same of all months; `persons` has each key's."""
     return tuple(
         KeyUsage(month=of, key=key, person=persons[key], **found[of][key])
         for of in sorted(found)
-        if month in (None, of)
         for key in sorted(found[of])
         if key in persons
     )

@@ -8,8 +8,9 @@ import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import host_door
 import pytest
 
 from infra import host, host_files
@@ -89,8 +90,11 @@ def seen(machine: Any) -> str:
     return f"{log}{told(machine)}"
 
 
-def test_a_server_is_ended_started_anew_and_at_last_given_up(judged: Any, wait: Callable[..., Any]) -> None:
+def test_a_server_is_ended_started_anew_and_at_last_given_up_and_a_gateway_stands_before_it(
+    judged: Any, wait: Callable[..., Any], corral: Callable[..., Any], need: Callable[[str, str], NoReturn]
+) -> None:
     machine = judged
+    host_door.install(machine.tree, need)
     machine.ssh(f"systemctl enable --now {UNIT}")
     wait(lambda: ready(machine) == 1, lambda: seen(machine))
     wait(lambda: len({*users(machine), "0", "65534"}) == 4, lambda: seen(machine))
@@ -159,6 +163,11 @@ def test_a_server_is_ended_started_anew_and_at_last_given_up(judged: Any, wait: 
     machine.ssh(f"touch {ROOT}/now")
     wait(lambda: "corral: not waiting for requests" in journal(machine), lambda: seen(machine))
     wait(lambda: machine.ssh(f"systemctl is-active {UNIT} || true") == "inactive\n", lambda: seen(machine))
+
+    misbehave(machine, "")
+    machine.ssh(f"rm {ROOT}/now; systemctl start --no-block {UNIT}")
+    wait(lambda: ready(machine) == 7, lambda: seen(machine))
+    host_door.stands(machine, corral, wait)
 
 
 def journal(machine: Any) -> str:
