@@ -90,7 +90,7 @@ def seen(machine: Any) -> str:
     return f"{log}{told(machine)}"
 
 
-def test_a_server_is_ended_started_anew_and_at_last_given_up_and_a_gateway_stands_before_it(
+def test_a_server_is_ended_started_anew_and_at_last_given_up(
     judged: Any, wait: Callable[..., Any], corral: Callable[..., Any], need: Callable[[str, str], NoReturn]
 ) -> None:
     machine = judged
