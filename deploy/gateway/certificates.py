@@ -5,7 +5,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from deploy.gateway import admin_socket, haproxy
+from deploy.gateway import admin_socket, haproxy, on_host
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import ADMIN, TLS
 from infra import locks
@@ -92,7 +92,9 @@ def renew(folder: Path, asked: GatewayOptions) -> None:
 
 
 def serve(folder: Path) -> None:
-    """Have the running gateway show its new certificate from now on. Raises ServerError."""
+    """Have the running gateway show its new certificate from now on, and its host keep it. Raises ServerError."""
+    if there := on_host.of(folder):
+        on_host.keep(there, on_host.keys(there), {f"files/{TLS}": (folder / TLS).read_text()})
     admin_socket.ask(folder / ADMIN, f"set ssl cert {TLS} <<\n{(folder / TLS).read_text()}")
     answer = admin_socket.ask(folder / ADMIN, f"commit ssl cert {TLS}")
     if not answer.endswith("Success!"):  # HAProxy gives no other sign of it

@@ -216,12 +216,14 @@ def status(name: str) -> GatewayStatus:
 
 
 def keep_certificate(name: str) -> None:
-    """Renew what corral's own authority signed, where a gateway that runs on this machine has it and it ends soon.
+    """Renew what corral's own authority signed, where a gateway that runs here or on a host has it and it ends soon.
 
     What stands against it is told, and stops nobody.
     """
     place = folder(name)
-    if not (exists(name) and haproxy.members(place) and certificates.is_own(load(name).asked)):
+    if not (exists(name) and certificates.is_own(load(name).asked)):
+        return
+    if not (on_host.of(place) or haproxy.members(place)):
         return
     try:
         certificates.renew(place, load(name).asked)
