@@ -8,7 +8,6 @@ from deploy.by_name import is_named
 from deploy.doctor import Diagnosis, of_corral
 from deploy.gateway import gateway
 from deploy.gateway.certificates import ends_soon
-from deploy.gateway.gateway import GatewayStatus
 from deploy.line import status
 from deploy.next_step import known_of, next_step
 from deploy.provision_request import Where, wishes_of
@@ -130,11 +129,14 @@ def of_gateway(name: str) -> Iterator[Checkup]:
         found=f"{now.state}{where}, {now.base_url}",
         fix="" if is_well else f"Start it: corral gateway {name}{there}",
     )
-    yield from of_certificate(name, now)
+    yield from of_certificate(name)
 
 
-def of_certificate(name: str, now: GatewayStatus) -> Iterator[Checkup]:
+def of_certificate(name: str) -> Iterator[Checkup]:
     """When its certificate ends: who renews it, and that somebody must where nobody does by himself."""
+    if not gateway.exists(name):
+        return
+    now = gateway.status(name)
     if not (end := now.certificate_ends_at):
         return
     days = (end - datetime.now(UTC)).days
