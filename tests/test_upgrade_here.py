@@ -179,3 +179,19 @@ def test_an_engine_for_gpus_is_installed_beside_the_others(
         assert (there.vllm, there.version) == (home / "engine/0.33.0-gpu/bin/vllm", "0.33.0")
     assert [words[0] for words in asked] == ["venv", "pip"]
     assert asked[1][-1] == "vllm==0.33.0"
+
+
+def test_a_roll_here_starts_the_server_anew_or_with_the_next_engine(
+    deployment: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where there are several replicas; nobody who supervises it takes its end for a wish."""
+    name, before = deployment.name, server.workers(folder(deployment.name))
+    alone = f"No gateway gives {name} its requests: it finishes those it has, and refuses others until it is back.\n"
+    assert run(["roll", name]) == 0, capsys.readouterr().err
+    assert alone in capsys.readouterr().err
+    assert running(deployment) == (tmp_path / "old", 1)
+    assert server.workers(folder(name)) != before
+    assert (load(name).release, release.trial_file(name).exists()) == ("", False)
+    new = an_engine(tmp_path / "new", "0.33.0")
+    assert run(["roll", name, "--engine", str(new)]) == 0, capsys.readouterr().err
+    assert (running(deployment), load(name).release != "") == ((new, 1), True)
