@@ -53,8 +53,11 @@ class Tunnel(Document):
     schema_version: Literal[1] = 1
 
     instance_id: str
+    """The box that it leads to."""
     local_port: int
+    """Of this machine's loopback, where it begins."""
     holder: Birth
+    """The process that holds it, told apart from a later one of the same number."""
 
 
 def forward(instance_id: str, region: str, port: int, local_port: int) -> list[str]:

@@ -28,6 +28,7 @@ class Tunnels(Document):
     schema_version: Literal[1] = 1
 
     local_ports: dict[str, int]
+    """The port of this machine's loopback, by the host as it is named in the deployment."""
 
 
 def endpoint(deployment: Deployment, host: Host) -> Endpoint:
