@@ -257,6 +257,8 @@ def test_of_what_cannot_be_printed_it_is_kept_that_there_was_something(
         ([""], "was not accepted; nothing was fetched."),
         (["yes", "Japan"], "'Japan' is no country of two letters; nothing was fetched."),
         (["yes", ""], "'' is no country of two letters; nothing was fetched."),
+        (["yes", "12"], "'12' is no country of two letters; nothing was fetched."),
+        (["yes", "ÄÖ"], "'ÄÖ' is no country of two letters; nothing was fetched."),
         (["yes", "SE"], "gives no rights in these models"),
     ],
 )
