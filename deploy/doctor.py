@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 from deploy.by_name import plan_of
 from deploy.provision_request import Asking, Where, placed
-from deploy.targets import licence
+from deploy.targets import hub_weights, licence
 from deploy.targets.checkup import failure, tried
 from deploy.targets.choose import place_called
+from deploy.targets.deployment import Deployment
 from deploy.targets.place import Checkup
 from deploy.targets.table import PLACES
-from deploy.targets.wishes import Wishes
-from deploy.up_request import SizedFirst, asking_model, asking_up, is_plan, place_of
+from deploy.targets.wishes import PlaceOptions, Wishes
+from deploy.up_request import SizedFirst, asking_model, asking_up, is_plan, place_of, stored_weights
 from infra import home, offline
 from infra.asked import again
 from infra.errors import CorralError, HostError, UsageError
@@ -54,12 +55,13 @@ def diagnosis(
     of_place = wishes.of(where.place)
     asking: Asking | None = None
     with no_questions():
-        checks = list(of_corral(where.hf_token_file or ""))
+        failed = []
         try:
             asking = subject(what, which, sized, where, wishes)
         except CorralError as error:
-            checks.append(failure("plan", error))
+            failed.append(failure("plan", error))
         deployment, of_place = asking or (None, of_place)
+        checks = [*of_corral(where.hf_token_file or "", unneeded(deployment, of_place)), *failed]
         if deployment is None:
             checks += of_any_model(where.hf_token_file or "")
         checks += place_called(where.place).examined(deployment, of_place)
@@ -96,8 +98,20 @@ def subject(
     return asking_model(SAMPLE, sample, sized, named, wishes, is_dry=True)
 
 
-def of_corral(token_file: str) -> Iterator[Checkup]:
-    """Python, the home and the token, whatever is to be run where."""
+def unneeded(deployment: Deployment | None, wishes: PlaceOptions | None) -> str:
+    """Why no token for the Hub is missed; empty where one may be. What the Hub says of a gate stands by the weights."""
+    if deployment is None or deployment.plan.serve.draft or deployment.plan.serve.lora_modules:
+        return ""
+    plan = deployment.plan
+    if not hub_weights.is_fetched(plan):
+        return f"the weights lie in {plan.serve.model}"
+    if stored := stored_weights(wishes):
+        return f"the weights lie in {stored}"
+    return "" if hub_weights.told(plan).gated else f"{plan.serve.model} is not known to be gated"
+
+
+def of_corral(token_file: str, unneeded: str = "") -> Iterator[Checkup]:
+    """Python, the home and the token, whatever is to be run where; none is missed where one is not needed."""
     yield Checkup(name="python", outcome="ok", found=f"Python {platform.python_version()}")
     yield tried("home", home_found)
     try:
@@ -107,6 +121,8 @@ def of_corral(token_file: str) -> Iterator[Checkup]:
         return
     if token:
         yield Checkup(name="hub token", outcome="ok", found=f"from {token.place}")
+    elif unneeded:
+        yield Checkup(name="hub token", outcome="ok", found=f"none, and none is needed: {unneeded}")
     else:
         fix = "Weights that are gated need one: hf auth login, or HF_TOKEN, or --hf-token-file token.txt"
         yield Checkup(name="hub token", outcome="warning", found="none", fix=fix)

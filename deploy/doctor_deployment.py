@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from deploy.by_name import is_named
-from deploy.doctor import Diagnosis, of_corral
+from deploy.doctor import Diagnosis, of_corral, unneeded
 from deploy.gateway import gateway
 from deploy.gateway.certificates import ends_soon
 from deploy.line import status
@@ -82,11 +82,12 @@ def checked(deployment: Deployment, token_file: str) -> Iterator[Checkup]:
         yield failure("deployment", error)
     yield of_engine(deployment)
     yield from of_gateway(deployment.name)
-    yield from of_corral(token_file)
+    wishes = wishes_of(deployment)
+    yield from of_corral(token_file, unneeded(deployment, wishes))
     rents = PLACES[deployment.target].rents
     is_there = current is not None and (current.state in IS_THERE or (rents and current.state != "absent"))
     place = place_of(deployment)
-    for check in place.examined(None if is_there else deployment, wishes_of(deployment)):
+    for check in place.examined(None if is_there else deployment, wishes):
         if not (is_there and check.name.rpartition(": ")[2] in ITS_OWN):
             yield check
 

@@ -233,5 +233,7 @@ def dry_text(asking: Asking, steps: int) -> str:
     lines, place = [summary(asking)], place_called(asking.deployment.target)
     if isinstance(place, RentsMachines):
         lines.append(sentence(f"price: {place.stored_cost(asking.deployment, asking.wishes)}"))
+        lines += map(sentence, place.outlined(asking.deployment, asking.wishes))
+    lines.append(f"engine: vLLM {asking.deployment.plan.vllm_version}")
     asked = f"{counted(steps, 'step')}, shown by --json; nobody was asked, and nothing done."
     return "\n".join([*lines, asked])

@@ -559,3 +559,15 @@ def test_everything_that_shows_it_is_headed_by_who_is_compared(models: tuple[str
     assert comparison_text(found).splitlines()[0] == f"{what}, 2026-11-24"
     assert markdown(PLAN, PROBE, found).splitlines()[0] == f"# {what}"
     assert title(found) == what
+
+
+def test_a_volume_in_requests_is_that_of_their_tokens() -> None:
+    """750 tokens in and 250 out, so that 3 M of them are 3,000 M tokens."""
+    by_requests, by_tokens = compared(requests_per_month=3_000_000), compared(mtok_per_month=3000)
+    assert by_requests.self_hosted == by_tokens.self_hosted
+    assert by_requests.verdict == by_tokens.verdict
+    said = {each.name: each.source for each in by_requests.assumptions}
+    assert said["utilisation"] == "--requests-per-month"
+    for other in ({"mtok_per_month": 3000}, {"utilisation": Decimal("0.5")}):
+        with pytest.raises(UsageError, match="already says how busy"):
+            compared(requests_per_month=3_000_000, **other)

@@ -24,7 +24,7 @@ from infra.aws.api import Aws
 from infra.errors import HostError
 from infra.say import is_somebody_there
 from infra.ssh import Host
-from serving.model import hub
+from serving.model import hub, tiny
 
 DATA = Path(__file__).parent / "data" / "hosts"
 Doctor = Callable[..., tuple[int, dict[str, tuple[str, str, int]]]]
@@ -295,6 +295,7 @@ def test_what_this_machine_lacks_for_ec2_is_told_with_the_rest(
     code, found = doctor("--target", "ec2")
     wrong = {name: code for name, (outcome, _, code) in found.items() if outcome == "failed"}
     assert (code, wrong) == (5, {"credentials": 5, "session manager": 11})
+    assert found["account"][:2] == ("warning", f"not looked at: {examining.OF_AN_ACCOUNT}")
     assert "weights" in found
     monkeypatch.delenv("AWS_REGION")
     code, found = doctor("--target", "ec2")
@@ -303,6 +304,29 @@ def test_what_this_machine_lacks_for_ec2_is_told_with_the_rest(
         "No AWS region is named: where a machine stands is not for corral to choose",
     )
     assert {"credentials", "session manager"} < set(found)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_token_is_missed_only_where_somebody_would_ask_for_it(doctor: Doctor, tmp_path: Path) -> None:
+    """Not of weights that are open to everybody, that lie in a folder, or that come from a place of the user's."""
+
+    def token(*words: str) -> tuple[str, str, int]:
+        return doctor(*words)[1]["hub token"]
+
+    here = ("--on", "4xH100", "--target", "local")
+    lacks = ("warning", "none", 0)
+    assert [token(), token("scout", "--precision", "bf16", *here), token("nowhere.json")] == [lacks] * 3
+    repository = "RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16"
+    opened = ("ok", f"none, and none is needed: {repository} is not known to be gated", 0)
+    assert token("scout", "--precision", "int4", *here) == opened
+    folder = str(tiny.make(tmp_path / "toy"))
+    assert token(folder, "--target", "local") == (
+        "ok",
+        f"none, and none is needed: the weights lie in {folder}",
+        0,
+    )
+    own = ("scout", "--precision", "bf16", "--on", "p4de.24xlarge", "--weights", "s3://models/scout/")
+    assert token(*own) == ("ok", "none, and none is needed: the weights lie in s3://models/scout/", 0)
 
 
 # --- rules

@@ -1,13 +1,16 @@
 """Machines that are there, by count: what they carry together, which of them it takes, and what is missing."""
 
+import json
 from decimal import Decimal
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 import refusals
 
 from deploy.cli.main import run
+from infra import columns
 from serving.sizing import owned_fleet
 from serving.sizing.capacity import AtWorst, Capacity, Choice, Question
 from serving.sizing.capacity_search import capacity
@@ -263,3 +266,37 @@ def test_what_is_missing_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureF
     assert run(["capacity", "scout", "--have", "1xL4=2", "--requests-per-s", "1"]) == 3
     out = capsys.readouterr().out
     assert "\n2 REQUESTS/S ARE MISSING: they carry 0 of 2 at peak, scout nvfp4\n" in out
+
+
+def test_other_weights_are_named_where_they_carry_the_peak_at_worst_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And no line but the one to paste is wider than others, whatever is said against a machine."""
+    words = [
+        "capacity",
+        "scout",
+        "--requests-per-month",
+        "3M",
+        "--input-tokens",
+        "2k",
+        "--output-tokens",
+        "500",
+    ]
+    words += ["--have", "8xA100-40GB=1", "--have", "2xA100-80GB=1"]
+
+    def told(*more: str) -> tuple[dict[str, Any], str]:
+        assert run([*words, *more, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert run([*words, *more]) == 0
+        return found, capsys.readouterr().out
+
+    found, text = told()
+    surer, peak = found["surer_fleet"], found["traffic"]["requests_per_s"] * found["traffic"]["peak_factor"]
+    assert (found["fleet"]["precision"], surer["precision"]) == ("bf16", "fp8")
+    assert found["fleet"]["at_worst_requests_per_s"] < peak <= surer["at_worst_requests_per_s"]
+    assert "  Less at risk: in fp8 they carry 3.13 requests/s, 2.51 at worst: --precision fp8\n" in text
+    assert "  2xA100-80GB: The weights alone are 101.2 GiB per GPU;" in text
+    assert max(map(len, text.splitlines()[:-1])) <= columns.WIDTH
+    found, text = told("--precision", "fp8")
+    assert "surer_fleet" not in found
+    assert "Less at risk" not in text

@@ -345,6 +345,11 @@ def test_a_dry_run_is_a_summary_and_with_json_the_requests(
         "until it ends itself; 0.55 USD of it for a volume of 150 GiB and a public address (AWS EBS and VPC pricing as "
         "quoted by others, unverified, 2026-11-28); traffic comes on top (by prices stored here; AWS is asked before "
         "the launch)\n"
+        "where: us-east-1, in the account of your credentials\n"
+        "end: 12 hours after the launch, or 60 minutes without a request\n"
+        "makes: 2x CreateRole, 2x PutRolePolicy, CreateInstanceProfile, AddRoleToInstanceProfile, CreateScheduleGroup, "
+        "CreateSecurityGroup, RunInstances, CreateSchedule\n"
+        "engine: vLLM 0.33.0\n"
         f"{len(requests)} steps, shown by --json; nobody was asked, and nothing done.\n"
     )
     plan = tmp_path / "plan.json"

@@ -40,7 +40,7 @@ def assumptions_of(
     return (
         price.assumption(),
         *price.on_demand,
-        utilisation(plan, values, question, own),
+        utilisation(plan, values, question, own, speed),
         token_ratio(chosen),
         *speed_lines(plan, probe, speed, mix),
         *(knob(plan, name, values, question) for name in counted(values, price)),
@@ -48,9 +48,9 @@ def assumptions_of(
     )
 
 
-def utilisation(plan: Plan, values: Knobs, question: Question, own: SelfHosted) -> Assumption:
+def utilisation(plan: Plan, values: Knobs, question: Question, own: SelfHosted, speed: Speed) -> Assumption:
     """How busy the machine is: said, or made of a volume."""
-    mtok = mtok_of(plan, question)
+    mtok = mtok_of(plan, question, speed.tokens_per_request)
     if mtok is None:
         return knobs.assumption("utilisation", values, question.said)
     return Assumption(
@@ -58,8 +58,15 @@ def utilisation(plan: Plan, values: Knobs, question: Question, own: SelfHosted) 
         means=f"{count(mtok)} M tokens a month over what the machine could serve",
         value=percent(own.utilisation),
         whose="yours",
-        source="--mtok-per-month" if question.mtok_per_month is not None else OF_CAPACITY,
+        source=volume_said(question) or OF_CAPACITY,
     )
+
+
+def volume_said(question: Question) -> str:
+    """The flag that says a volume; empty where none does."""
+    if question.mtok_per_month is not None:
+        return "--mtok-per-month"
+    return "--requests-per-month" if question.requests_per_month is not None else ""
 
 
 def knob(plan: Plan, name: str, values: Knobs, question: Question) -> Assumption:

@@ -16,13 +16,15 @@ def machines_of(plan: Plan, asked: Question) -> dict[str, Decimal]:
     return {"replicas": Decimal(plan.carried.count), "spares": Decimal(plan.carried.spare_machines)}
 
 
-def mtok_of(plan: Plan, question: Question) -> Decimal | None:
+def mtok_of(plan: Plan, question: Question, tokens_per_request: Decimal) -> Decimal | None:
     """Millions of tokens a month: the user's, else the plan's; None where a utilisation says it.
 
     Of classes those that are answered here; the user's and the plan's are of all.
 
     Raises UsageError for a traffic that nobody has.
     """
+    if question.requests_per_month is not None:
+        return question.requests_per_month * tokens_per_request / 1_000_000 * here_share(question.classes)
     if question.mtok_per_month is not None or question.utilisation is not None or plan.carried is None:
         asked = question.mtok_per_month
         return None if asked is None else asked * here_share(question.classes)

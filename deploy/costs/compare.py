@@ -51,7 +51,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     speed = once_more(found, question.retries).model_copy(update={"prefix_share": rounded(share)})
     price = machine_price(plan, question)
     values = as_bought(knobs(machines_of(plan, question) | question.knobs), price, question)
-    mtok = mtok_of(plan, question)
+    mtok = mtok_of(plan, question, speed.tokens_per_request)
     ours = our_side(speed, values, price, served_here(mtok, speed, values, question))
     asked, day = (
         requests_of(speed, mix, draws(ours, mtok is not None), asked_again(question.staying)),

@@ -60,6 +60,10 @@ class Question(HowBought, SlowerOrHere):
         Decimal | None, Flag(kind=float), Field(ge=LEAST_MTOK, le=MOST_MTOK, examples=[500])
     ] = None
     """Instead of --utilisation: millions of tokens a month, in and out, as Llama 4 counts them."""
+    requests_per_month: Annotated[
+        Decimal | None, Flag(kind=float), Field(ge=1, le=10**12, examples=["3M"])
+    ] = None
+    """The same in requests of the length that is compared."""
     token_ratio: Annotated[
         Decimal | None, Flag(kind=float), Field(ge=Decimal("0.2"), le=5, examples=[1.2])
     ] = None
@@ -117,10 +121,11 @@ class Question(HowBought, SlowerOrHere):
     @model_validator(mode="after")
     def without_contradiction(self) -> Self:
         """No two options that cannot both hold. Raises UsageError."""
-        if self.mtok_per_month is not None and self.utilisation is not None:
+        volumes = (self.mtok_per_month, self.requests_per_month, self.utilisation)
+        if sum(volume is not None for volume in volumes) > 1:
             raise UsageError(
                 "A volume already says how busy the machine is.",
-                "Use --utilisation or --mtok-per-month, not both.",
+                "Use one of --utilisation, --mtok-per-month and --requests-per-month.",
             )
         if self.token_ratio is not None and self.content is not None:
             raise UsageError(

@@ -66,6 +66,11 @@ class Speed(Record):
     """Of a prompt, read from a prefix cache: here, and at Claude."""
 
     @property
+    def tokens_per_request(self) -> Decimal:
+        """Input and output together, of the average request."""
+        return self.input_tokens_per_request + self.output_tokens_per_request
+
+    @property
     def tokens_per_output_token(self) -> Decimal:
         """Input and output tokens together, for each output token: what the mix of these requests makes of it."""
         return 1 + self.input_tokens_per_request / self.output_tokens_per_request

@@ -6,6 +6,9 @@ from infra.egress_proof import Egress, Look, Proof, moved
 from infra.onhost.egress_look import over
 from infra.quantity import counted
 
+STOPPED = {"dropped": "stopped"}
+"""The counter has the kernel's word for some of what it counts: most is refused."""
+
 
 def described(report: Egress) -> str:
     """The verdict, what was tried, what was counted, and what it does not show."""
@@ -44,5 +47,5 @@ def _host(proof: Proof) -> Iterator[str]:
         yield from (f"  {line}" for line in _attempts(gateway.look))
     if before.lock and after.lock:
         counts = moved(before.lock.counters, after.lock.counters)
-        sent = ", ".join(f"{name} {packets}" for name, packets in counts.items())
+        sent = ", ".join(f"{STOPPED.get(name, name)} {packets}" for name, packets in counts.items())
         yield f"  during {proof.completions} completions, packets sent: {sent}"

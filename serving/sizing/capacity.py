@@ -186,6 +186,8 @@ class Capacity(Document):
     """What one step more of something would cost."""
     further: FurtherOptions | None = Field(default=None, exclude_if=lambda value: value is None)
     """What else was asked of the requests and of the engine; absent where nothing was. Images are in the traffic."""
+    surer_fleet: Fleet | None = Field(default=None, exclude_if=lambda fleet: fleet is None)
+    """The same machines in fewer bits, which carry the peak at the worst speed too; absent where `fleet` does."""
     fleet: Fleet | None = None
     """What the machines that are there carry, where the question was about them; the choices are they."""
 

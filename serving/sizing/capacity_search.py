@@ -71,11 +71,12 @@ def of_fleet(question: Question) -> Capacity:
     for precision in (question.precision,) if question.precision else precisions(question.model):
         subject = named(question.model, precision)
         tried.append(owned_fleet.together(question, subject, choices_of, kept, at_worst))
-        if tried[-1][0].missing_requests_per_s == 0:
+        if carries_at_worst(question, tried[-1][0]):
             break
     # Of several that carry nothing the smallest came nearest.
     enough = (each for each in tried if each[0].missing_requests_per_s == 0)
     fleet, choices = next(enough, max(reversed(tried), key=lambda each: each[0].carries_requests_per_s))
+    surer = next((each for each, _ in tried if carries_at_worst(question, each)), None)
     best = max(choices, key=lambda choice: choice.machines * choice.requests_per_s_each)
     return Capacity(
         model=question.model,
@@ -87,7 +88,14 @@ def of_fleet(question: Question) -> Capacity:
         else None,
         further=further_of(options_of(question)),
         fleet=fleet,
+        surer_fleet=None if surer is fleet else surer,
     )
+
+
+def carries_at_worst(question: Question, fleet: Fleet) -> bool:
+    """Whether it carries the peak if the speed is at the bad end of its band, too."""
+    is_enough = fleet.at_worst_requests_per_s >= question.traffic.peak_requests_per_s
+    return fleet.missing_requests_per_s == 0 and is_enough
 
 
 def ranked(question: Question, sizes: ServerSizes) -> tuple[Choice, ...]:

@@ -216,7 +216,7 @@ def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
         f"  With those that it does not take: {rate(fleet.all_carry_requests_per_s)} requests/s, "
         f"{rate(fleet.all_at_worst_requests_per_s)} at worst."
     )
-    titles = ("it takes", "TP", "replicas", "requests/s each", "at worst", "TPOT ms", "verdict", "why not")
+    titles = ("it takes", "TP", "replicas", "requests/s each", "at worst", "TPOT ms", "verdict")
     rows = [
         (
             f"{choice.machines}x {choice.machine}",
@@ -226,10 +226,10 @@ def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
             rate(choice.at_worst.requests_per_s_each) if choice.at_worst else "none",
             f"{choice.tpot_s * 1000:.1f}" if choice.feasible else "-",
             choice.verdict,
-            choice.why,
         )
         for choice in answer.choices
     ]
+    whys = [wrapped(f"{choice.machine}: {choice.why}") for choice in answer.choices if choice.why]
     bases = dict.fromkeys(choice.basis for choice in answer.choices if choice.basis)
     return [
         asked(answer),
@@ -238,13 +238,27 @@ def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
                 head,
                 *tails(answer),
                 worst,
+                *surer_fleet(answer),
                 *([idle] if fleet.all_carry_requests_per_s > fleet.carries_requests_per_s else []),
                 *(wrapped(f"Basis: {basis}.") for basis in bases),
                 *(quality(fleet, answer)),
                 *further(answer),
             ]
         ),
-        f"{table([titles, *rows])}\n{wrapped(filling(answer), '')}",
+        "\n".join([table([titles, *rows]), *whys, wrapped(filling(answer), "")]),
+    ]
+
+
+def surer_fleet(answer: Capacity) -> list[str]:
+    """Other weights in which they carry the peak at the bad end too; nothing where these do, or none does."""
+    found = answer.surer_fleet
+    if found is None:
+        return []
+    return [
+        wrapped(
+            f"Less at risk: in {found.precision} they carry {rate(found.carries_requests_per_s)} requests/s, "
+            f"{rate(found.at_worst_requests_per_s)} at worst: --precision {found.precision}"
+        )
     ]
 
 

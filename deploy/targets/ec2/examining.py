@@ -14,6 +14,11 @@ from infra.aws.unsent import NO_CREDENTIALS, said_of
 from infra.errors import CorralError
 from infra.quantity import counted
 
+OF_AN_ACCOUNT = (
+    "whose it is, quota, where the type is sold, network, image, roles, keys, permissions, today's price"
+)
+LOOK_AGAIN = "Give it credentials, and ask again."
+
 
 def examined(deployment: Deployment | None, wishes: Ec2Options) -> Iterator[Checkup]:
     """Programs and credentials here, the weights, and all that AWS has, allows and denies for the order."""
@@ -26,6 +31,10 @@ def examined(deployment: Deployment | None, wishes: Ec2Options) -> Iterator[Chec
     yield from checkups("weights", lambda: rental.settled(deployment, wishes)[1])
     if credentials.outcome == "ok":
         yield from of_the_account(deployment, wishes)
+    else:
+        yield Checkup(
+            name="account", outcome="warning", found=f"not looked at: {OF_AN_ACCOUNT}", fix=LOOK_AGAIN
+        )
 
 
 def programs() -> str:

@@ -1,9 +1,10 @@
 """What is offered to somebody who chooses a machine: what this machine needs, what is sold, for how much."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import documents, ordering, prerequisites
+from deploy.targets.ec2 import documents, dry_run, ordering, prerequisites
 from deploy.targets.ec2.cost import stored_sentence
 from deploy.targets.ec2.options import Ec2Options
 from infra.aws.stored_prices import refreshed
@@ -23,6 +24,19 @@ def check_sold(plan: Plan, wishes: Ec2Options) -> None:
 def stored_cost(deployment: Deployment, wishes: Ec2Options) -> str:
     """What it may cost by the prices stored here, or that none is; asks nobody."""
     return stored_sentence(ordering.order(deployment, wishes))
+
+
+def outlined(deployment: Deployment, wishes: Ec2Options) -> tuple[str, ...]:
+    """Where it would be, until when, and what would be made; asks nobody, so that whose account it is is not known."""
+    order = ordering.order(deployment, wishes)
+    asked = dry_run.changes(order, *dry_run.places(order))
+    made = Counter(request.operation for request in asked if request.changes)
+    idle = f", or {order.idle_minutes} minutes without a request" if order.idle_minutes else ""
+    return (
+        f"where: {' or '.join(order.zones or order.regions)}, in the account of your credentials",
+        f"end: {order.ttl_minutes / 60:g} hours after the launch{idle}",
+        f"makes: {', '.join(f'{count}x {name}' if count > 1 else name for name, count in made.items())}",
+    )
 
 
 def ask_prices(types: Iterable[str], wishes: Ec2Options) -> None:

@@ -48,7 +48,7 @@ from serving.vllm.events import Event
 examined = examining.examined
 look, make, remove, push_weights = rental.look, rental.make, takedown.remove, weights_upload.push
 require_here, check_sold = offered.require_here, offered.check_sold
-ask_prices, stored_cost = offered.ask_prices, offered.stored_cost
+ask_prices, stored_cost, outlined = offered.ask_prices, offered.stored_cost, offered.outlined
 
 
 def foreseen(wishes: Ec2Options) -> Ec2Options:
