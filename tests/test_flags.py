@@ -384,6 +384,7 @@ OF_MEANINGS = {
     "--purchase": "how a machine is to be rented; how the one of a month is bought",
     "--region": "where to rent, ask, list, reap, push, buy; what a policy allows; whose price",
     "--replicas": "of an export; of a month's cost; of a simulation",
+    "--requests-per-month": "of all traffic, instead of a rate; of the month that is compared, instead of its tokens",
     "--requests-per-s": "of all traffic, instead of tokens a month; of what comes, instead of rates or a trace",
     "--requests": "how many a probe sends; how many of a kind are paid",
     "--revision": "the commit of the next release; what is looked up and fetched",
