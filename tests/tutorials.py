@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.cli.main import run
+from serving.vllm.startup_log import PHASES
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "scripts"))
@@ -23,7 +24,10 @@ blocks: Any = import_module("readme")
 """scripts/readme.py, which knows a page's blocks."""
 
 COLUMNS = blocks.COLUMNS
+LOADING = "|".join(re.escape(re.sub(r"{\d}", "VALUE", words)).replace("VALUE", r"\S+") for _, words in PHASES)
 VARIES = {
+    # What is said of a wait only where somebody looks at that very moment.
+    rf"(?m)^\S+: ({LOADING}|\w+ [\d.]+ of about [\d.]+ GiB)\n": "",
     r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(Z| UTC)": "TIME",
     r"(?<=\(GetProducts\), )20\d\d-\d\d-\d\d": "TODAY",
     r"\b(i|sg|ami|vol)-[0-9a-f]{8,}": r"\1-ID",
