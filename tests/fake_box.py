@@ -28,7 +28,9 @@ NAMES = (
     "systemctl",
 )
 # What of a host's own paths the scripts name; not what follows a variable, and not /dev/null.
-ABSOLUTE = re.compile(r"(?<![\w$}.])/(?=(?:opt|etc/systemd|etc/passwd|var/lib|var/log|run|proc)\b|dev/console)")
+ABSOLUTE = re.compile(
+    r"(?<![\w$}.])/(?=(?:opt|etc/systemd|etc/passwd|var/lib|var/log|run|proc)\b|dev/console)"
+)
 
 NASTY = """it's "quoted" $(touch /tmp/owned) `id` $HOME 100% \\n ünïcode"""
 

@@ -128,7 +128,7 @@ def test_its_flags_come_with_it(corral: Corral, asked: tuple[str, ...]) -> None:
     )
     assert corral("up", plan, "--crater", "Copernicus")[::2] == (
         2,
-        "error: The target local takes no options of Moon.\nhint: Add --target moon, or leave them out.\n",
+        "error: The target ec2 takes no options of Moon.\nhint: Add --target moon, or leave them out.\n",
     )
     # Whose it is comes before whether it holds.
     for foreign in (("--ttl", "8h"), ("--ttl", "soon"), ("--cidr", "10.0.0.0/8")):
