@@ -44,6 +44,8 @@ class FakeEc2:
         self.other_images: list[dict[str, Any]] = []
         """Rows beside the image: what differs from it."""
         self.instances: dict[str, dict[str, Any]] = {}
+        self.forgotten: dict[str, dict[str, Any]] = {}
+        """Shown no more; but what a client token launched is answered with whole, if some of it is there."""
         self.volumes: dict[str, dict[str, Any]] = {}
         self.interfaces: dict[str, dict[str, Any]] = {}
         self.groups: dict[str, dict[str, Any]] = {}
@@ -81,7 +83,7 @@ class FakeEc2:
                 self.volumes = {k: v for k, v in self.volumes.items() if v["of"] != key or v["stays"]}
                 self.interfaces = {k: v for k, v in self.interfaces.items() if v["of"] != key}
                 if self.clock() > row["ended"] + FORGOTTEN_AFTER_S:
-                    del self.instances[key]
+                    self.forgotten[key] = self.instances.pop(key)
 
     def state(self, row: dict[str, Any]) -> str:
         now = self.clock()
@@ -104,7 +106,11 @@ class FakeEc2:
             first, ids = self.tokens[token]
             if first != asked:
                 raise ApiFailure("IdempotentParameterMismatch", token)
-            return {"Instances": [self.row(self.instances[key]) for key in ids if key in self.instances]}
+            rows = [(self.forgotten | self.instances)[key] for key in ids]
+            if all(self.state(row) == "terminated" for row in rows):
+                words = "The client token is of a launch whose instance has been terminated"
+                raise ApiFailure("IdempotentInstanceTerminated", words)
+            return {"Instances": [self.row(row) for row in rows]}
         count = self.check_launch(asked)
         ids = [self.launch(asked, index) for index in range(count)]
         self.tokens[token] = (asked, ids)

@@ -54,13 +54,16 @@ def test_a_client_token_makes_one_launch(ready: tuple[FakeAws, Request]) -> None
     assert other["Instances"][0]["InstanceId"] != first["Instances"][0]["InstanceId"]
 
 
-def test_a_token_of_terminated_machines_brings_those_back(ready: tuple[FakeAws, Request]) -> None:
+def test_a_token_of_a_machine_that_is_gone_is_refused(ready: tuple[FakeAws, Request]) -> None:
+    """EC2 API reference, error codes: "the same client token as a previous request" of a terminated instance."""
     aws, launch = ready
     key = aws.send(launch)["Instances"][0]["InstanceId"]
     aws.send(ec2("us-east-1", "TerminateInstances", InstanceIds=[key]))
-    aws.clock.sleep(60)
     (row,) = aws.send(launch)["Instances"]
-    assert (row["InstanceId"], row["State"]["Name"]) == (key, "terminated")
+    assert (row["InstanceId"], row["State"]["Name"]) == (key, "shutting-down")
+    for seconds in (60, 4000):
+        aws.clock.sleep(seconds)
+        assert code(aws, launch) == "IdempotentInstanceTerminated"
 
 
 def test_what_was_just_launched_is_not_shown_at_once(ready: tuple[FakeAws, Request]) -> None:

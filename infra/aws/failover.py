@@ -1,14 +1,14 @@
 """Launch an order: zone by zone, type by type, region by region, way of buying by way of buying, until it runs."""
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from infra import wait
 from infra.aws import quotas, region_offer, supporting_resources
 from infra.aws.account_preflight import Survey
 from infra.aws.api import Aws
-from infra.aws.failures import TRANSLATIONS, Refused, kind_of, plain_words
+from infra.aws.failures import TRANSLATIONS, Refused, kind_of, plain_words, translated
 from infra.aws.order import Order
 from infra.aws.request import Site, Spot, ec2, is_grouped, run_instances, status_request
 from infra.errors import CapacityError, CloudError, HostError
@@ -21,6 +21,11 @@ READY_WITHIN_S = 1500.0
 MOST_GENERATIONS = 20
 # EC2 gives no reason for what it launches fewer of, above the least that was asked for.
 FEWER = "InsufficientInstanceCapacity"
+# How EC2 answers the client token of a launch that is gone (EC2 API reference, error codes). A token holds for a day or
+# more after that, and of a replica that is put back twice in a zone it is the same.
+TOKEN_OF_GONE = "IdempotentInstanceTerminated"
+# What was launched longer ago, and is not shown, EC2 has forgotten.
+SHOWN_WITHIN = timedelta(minutes=10)
 
 State = Literal["ready", "died", "late"]
 Status = dict[str, Any]
@@ -143,14 +148,18 @@ def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str, befor
         except Refused as refused:
             if refused.kind in ("capacity", "quota"):
                 return Outcome((), Attempt(spot=spot, code=refused.code, reason=refused.message))
+            if refused.code == TOKEN_OF_GONE:
+                continue
             raise
-        known = [str(instance["InstanceId"]) for instance in answer["Instances"]]
-        ids = [each for each in known if each not in before.ids]
+        ids = [each for each in known(aws, spot.region, answer["Instances"]) if each not in before.ids]
         if not ids:
             continue  # The client token brought back machines that are counted, or long gone: ask for new ones.
         aws.say(f"{where(spot)}: launched {', '.join(ids)}")
-        supporting_resources.schedule(aws, order, spot.region, here.account, ids, before.end)
-        well, dead = settled(aws, order, spot.region, ids)
+        try:
+            supporting_resources.schedule(aws, order, spot.region, here.account, ids, before.end)
+            well, dead = settled(aws, order, spot.region, ids)
+        except Refused as refused:  # not for another place to cure: what was launched here would be left
+            raise translated(refused) from None
         launched_at = [instance["LaunchTime"] for instance in dead if "LaunchTime" in instance]
         is_new = not launched_at or min(launched_at) >= started
         if dead and is_new:
@@ -166,6 +175,15 @@ def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str, befor
         f"EC2 answers every launch of {order.name!r} with machines that are gone.",
         f"Take it away and begin anew: corral down {order.name}",
     )
+
+
+def known(aws: Aws, region: str, answered: list[dict[str, Any]]) -> list[str]:
+    """The ids in the answer to a launch, without those of an earlier one that EC2 has forgotten."""
+    young = aws.now() - SHOWN_WITHIN
+    ids = [str(row["InstanceId"]) for row in answered]
+    old = [str(row["InstanceId"]) for row in answered if row.get("LaunchTime", young) < young]
+    shown = {row["InstanceId"] for row in described(aws, region, old)} if old else set()
+    return [each for each in ids if each not in old or each in shown]
 
 
 def settled(

@@ -13,7 +13,7 @@ from infra.aws.order import Order
 from infra.aws.quotas import bought
 from infra.aws.request import Spot
 from infra.aws.teardown import Remains, Teardown, Unseen, enabled_regions
-from infra.errors import CorralError, Interrupted
+from infra.errors import CapacityError, CorralError, Interrupted
 from infra.rented import Rented
 
 P = ParamSpec("P")
@@ -82,11 +82,12 @@ def joined(aws: Aws, order: Order, survey: Survey, there: tuple[Rented, ...]) ->
             return replacing.replaced(aws, order, survey, there)
     except (Refused, CorralError) as error:
         failure = translated(error) if isinstance(error, Refused) else error
-        failure.hint = (
-            f"{', '.join(machine.instance_id for machine in there)} still cost: corral down {order.name}. "
-            f"{failure.hint}"
-        )
-        raise failure from None
+        if not isinstance(failure, CapacityError) or not replacing.will_do(order, there):
+            failure.hint = (
+                f"All that runs of {order.name} still costs: corral down {order.name}. {failure.hint}"
+            )
+            raise failure from None
+        aws.say(f"{len(there)} of {order.machines} replicas of {order.name}: {failure.message}")
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted while renting what {order.name} lacks; all that runs of it still costs.",

@@ -21,6 +21,11 @@ def is_wanting(order: Order, machines: tuple[Rented, ...]) -> bool:
     return order.replicas > 1 and len(up(machines)) not in (0, order.machines)
 
 
+def will_do(order: Order, machines: tuple[Rented, ...]) -> bool:
+    """Whether as few replicas as are up were said to do."""
+    return order.min_replicas is not None and len(up(machines)) >= order.least
+
+
 def up(machines: tuple[Rented, ...]) -> tuple[Rented, ...]:
     """Those that run, or are about to."""
     return tuple(machine for machine in machines if machine.state in power.UP)
@@ -29,9 +34,12 @@ def up(machines: tuple[Rented, ...]) -> tuple[Rented, ...]:
 def replaced(aws: Aws, order: Order, survey: Survey, there: tuple[Rented, ...]) -> Launched:
     """Launch what is missing beside those that are up. What came of a try that fails is kept: it was ordered.
 
+    Of those that are up, too, the end is scheduled first: an earlier try may have been cut off before it did that.
+
     Raises CapacityError where EC2 has too few, or none for what was agreed to, UsageError where the time is over, and
     what a launch raises.
     """
+    power.keep_end(aws, order, there)
     end = power.end_of(order, there)
     if end < aws.now() + LEAST_LEFT:
         raise UsageError(
@@ -56,9 +64,9 @@ def without_surplus(aws: Aws, order: Order, machines: tuple[Rented, ...]) -> tup
     """The replicas that are up, after the newest of more than were ordered are ended."""
     oldest = sorted(up(machines), key=lambda machine: (machine.launched_at, machine.instance_id))
     if surplus := oldest[order.machines :]:
-        ids = [machine.instance_id for machine in surplus]
-        aws.say(f"{', '.join(ids)}: more than the {order.machines} that were ordered, ended")
-        failover.terminate(aws, surplus[0].region, ids)
+        aws.say(f"{', '.join(power.ids(surplus))}: more than the {order.machines} that were ordered, ended")
+        for region in dict.fromkeys(machine.region for machine in surplus):
+            failover.terminate(aws, region, power.ids(each for each in surplus if each.region == region))
     return tuple(oldest[: order.machines])
 
 

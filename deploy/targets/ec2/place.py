@@ -123,7 +123,7 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
             tunnels.close(deployment.name)
             power.start(aws, order)
     boxes.tell_ends(aws, deployment, order)
-    lacking = put_back(aws, deployment, order) if order.replicas > 1 else None
+    lacking = put_back(aws, deployment, order)
     machines = boxes.running(aws, deployment, order)
     if order.replicas > 1:
         tunnels.close(deployment.name, [machine.instance_id for machine in machines])
@@ -153,17 +153,20 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
 def put_back(aws: Aws, deployment: Deployment, order: Order) -> CorralError | None:
     """Rent the replicas anew that are lost of those that run. Why it cannot be, once the others are served.
 
-    Where as few as there are were said to do, that is only told.
+    Where as few as there are were said to do, that is only told. The end of all that run is scheduled: what rented them
+    may have been cut off before that.
     """
     there = rented_machines.machines(aws, deployment.name, order.regions)
     if not replacing.is_wanting(order, there):
+        if alive := replacing.up(there):
+            power.keep_end(aws, order, alive)
         return None
     try:
         with documents.alone(deployment.name):
             rental.put_back(aws, order)
     except CorralError as error:
         there = replacing.up(rented_machines.machines(aws, deployment.name, order.regions))
-        if order.min_replicas is None or len(there) < order.least:
+        if not replacing.will_do(order, there):
             return error
         warn(f"{len(there)} of {order.replicas} replicas of {deployment.name}: {error.message}")
     return None
