@@ -79,7 +79,7 @@ def down(name: str, target: str | None = None, region: str | None = None, is_now
     """Take a deployment away and prove it. With a target that finds it by name, also one made on another machine."""
     if gateway.exists(name):
         end_gateway(name, is_now)
-    if still_there := gateway.remove(name):
+    if gateway.is_here(name) and (still_there := gateway.remove(name)):
         return Teardown(name=name, counts={"gateway": len(still_there)}, left=still_there)
     with hurried(name) if is_now else nullcontext():
         teardown = taken_away(name, target, region)
@@ -88,7 +88,8 @@ def down(name: str, target: str | None = None, region: str | None = None, is_now
     audits = ", ".join(filter(None, (gateway.audit(name), teardown.audit)))
     teardown = teardown.model_copy(update={"audit": audits})
     folder = deployments.folder(name)
-    left = (*release.forget(name), *removed([folder / "deployment.json"]))
+    # What is of a gateway on a host goes last: the host has nothing of it now.
+    left = (*gateway.remove(name), *release.forget(name), *removed([folder / "deployment.json"]))
     newest.forget(name)
     with suppress(OSError):  # the user may keep files of his own there
         folder.rmdir()

@@ -113,6 +113,8 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+# To sum up a long audit takes minutes; ended at that, it would never start.
+TimeoutStartSec=infinity
 ExecStartPre=+{root}/bin/lock on {title}
 ExecStartPre=+{begin}
 ExecStart={haproxy} -Ws -C {state} -S unix@master.sock,mode,600 -f haproxy.cfg

@@ -17,6 +17,7 @@ from deploy.doctor_deployment import of_certificate
 from deploy.gateway import certificates, gateway, haproxy
 from deploy.gateway.gateway_text import shown
 from deploy.gateway.haproxy_config import TLS
+from infra.errors import HostError
 
 THEN = f"then, with the options that are to hold: corral gateway {NAME}"
 
@@ -84,6 +85,26 @@ def test_what_stands_against_a_renewal_stops_nobody(
             "warning: the gateway's certificate is not renewed: openssl made no certificate: "
         )
         assert served(front) == first
+
+
+def test_one_that_was_not_taken_is_renewed_the_next_time(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with door(home, host="0.0.0.0", tls_name=("localhost",)) as front:
+        first, kept = served(front), (front.folder / TLS).read_text()
+
+        def away(folder: Path, certificate: str) -> None:
+            raise HostError("gpu-1 does not answer.", "")
+
+        monkeypatch.setattr(certificates, "RENEWED_BEFORE", timedelta(days=certificates.DAYS + 1))
+        with monkeypatch.context() as patched:
+            patched.setattr(certificates, "serve", away)
+            gateway.keep_certificate(NAME)
+        said = "warning: the gateway's certificate is not renewed: gpu-1 does not answer.\n"
+        assert (capsys.readouterr().err, (front.folder / TLS).read_text()) == (said, kept)
+        gateway.keep_certificate(NAME)
+        assert served(front) != first
+        assert served(front) in (front.folder / TLS).read_text()
 
 
 def own(folder: Path, days: int) -> tuple[Path, Path]:

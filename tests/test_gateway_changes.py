@@ -6,6 +6,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from deploy.cli.main import run
 from deploy.gateway import admin_socket, gateway, haproxy, key_store, rotation
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import ADMIN, KEYS_MAP
-from deploy.gateway.keys import Key, Keys, hashed, now_utc
+from deploy.gateway.keys import Key, Keys, hashed, merged, now_utc
 from deploy.targets import hurry
 from deploy.targets.deployment import Deployment
 from deploy.targets.local import place as local
@@ -191,6 +192,64 @@ def test_ten_thousand_keys_are_known_and_one_of_them_goes_at_once(home: Path) ->
         ]
         kept = (front.folder / KEYS_MAP).read_text()
         assert (len(kept.splitlines()), hashed("sk-4999") in kept) == (9_999, False)
+
+
+def test_a_key_that_is_revoked_while_it_changes_is_refused_by_the_new_worker_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = haproxy.reload
+    with door(home, {"ttft_ms": 1, "itl_ms": 1}) as front:
+        front.key("leaver"), front.key("good")
+
+        def reload(program: str, folder: Path) -> None:
+            read = (folder / KEYS_MAP).read_text()
+            key_store.revoke(folder, front.asked, "leaver")
+            written = (folder / KEYS_MAP).read_text()
+            (folder / KEYS_MAP).write_text(read)  # the new worker has read it already, the old one is told
+            real(program, folder)
+            (folder / KEYS_MAP).write_text(written)
+
+        monkeypatch.setattr(haproxy, "reload", reload)
+        gateway.start(front.deployment, front.asked)
+        assert [front.ask("/v1/models", key=name)[0] for name in ("leaver", "good")] == [401, 200]
+
+
+def test_a_key_is_revoked_on_the_disk_before_the_gateway_is_told_and_told_again_when_asked(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with door(home, {"ttft_ms": 1, "itl_ms": 1}) as front:
+        front.key("leaver")
+
+        def away(folder: Path, key: Key) -> None:
+            raise ServerError("The gateway does not answer.", "")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(key_store, "take", away)
+            with pytest.raises(ServerError):
+                key_store.revoke(front.folder, front.asked, "leaver")
+        assert (front.folder / KEYS_MAP).read_text() == ""
+        assert front.ask("/v1/models", key="leaver")[0] == 200
+        assert key_store.revoke(front.folder, front.asked, "leaver") == ()
+        assert front.ask("/v1/models", key="leaver")[0] == 401
+
+
+def test_of_two_lists_of_keys_holds_what_makes_a_key_less_good() -> None:
+    def key(name: str, second: int, expires: int | None = None, revoked: int | None = None) -> Key:
+        ends = [
+            None if at is None else datetime(2026, 11, 2, 0, 0, at, tzinfo=UTC) for at in (expires, revoked)
+        ]
+        made = datetime(2026, 11, 1, 0, 0, second, tzinfo=UTC)
+        return Key(
+            id=name, person=name, sha256=hashed(name), created_at=made, expires_at=ends[0], revoked_at=ends[1]
+        )
+
+    one = Keys(keys=(key("a", 1, revoked=5), key("b", 2), key("c", 3, expires=9), key("e", 5)))
+    other = Keys(keys=(key("a", 1), key("b", 2, 7, 8), key("c", 3, expires=4), key("d", 4)))
+    wanted = Keys(
+        keys=(key("a", 1, revoked=5), key("b", 2, 7, 8), key("c", 3, expires=4), key("d", 4), key("e", 5))
+    )
+    assert (merged(one, other), merged(other, one)) == (wanted, wanted)
+    assert merged(Keys(), one) == merged(one, Keys()) == one
 
 
 def test_a_key_is_rotated_with_an_overlap(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,12 +25,16 @@ from test_owned_line import plan as plan
 from test_owned_line import provisioned as provisioned
 from test_owned_line import serving as serving
 
-from deploy.gateway import gateway_unit, on_host
+from deploy import line
+from deploy.gateway import gateway, gateway_unit, key_store, on_host, out_of_rotation
+from deploy.gateway.gateway_document import Gateway
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import Server
+from deploy.gateway.on_host import OnHost
 from deploy.targets.deployment import folder
+from deploy.targets.place import Teardown
 from infra import egress_rules, host_gateway
-from infra.errors import HostError, UsageError
+from infra.errors import HostError, ServerError, UsageError
 from infra.host_gateway import GatewaySetup
 from infra.onhost import audit
 from infra.ssh import Host
@@ -91,6 +95,11 @@ def test_a_gateway_on_an_owned_host_from_its_start_to_down(
         assert code == 0, complaint
         return json.loads(said)
 
+    # From before it listens it is on record here.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(gateway_unit, "begin", lambda there, host: interrupted())
+        assert corral(*begin)[0] == 130
+    assert json.loads(corral("gateway", "status", "scout", "--json")[1])["state"] == "stopped"
     began = done(*begin)
     assert (began["state"], began["base_url"], began["on_host"], began["audit_file"], began["keys"]) == (
         "running", f"http://127.0.0.1:{port}", "gpu-1", "/var/log/corral/scout.gateway.jsonl", 0)  # fmt: skip
@@ -138,16 +147,83 @@ def test_a_gateway_on_an_owned_host_from_its_start_to_down(
         "error: Somebody else changed the keys of scout meanwhile.\n"
         "hint: See them, and run the command again: corral keys list scout\n",
     )
+    a_key_that_is_revoked_meanwhile_stays_revoked(serving, corral, begin)
+    one_that_does_not_answer_is_not_taken_for_none(corral)
     assert done("gateway", "stop", "scout")["state"] == "stopped"
     assert corral("gateway", "status", "scout")[0] == 7
+    it_moves_and_a_revoked_key_stays_revoked(serving, corral, begin)
+    done("gateway", "stop", "scout")
     done("keys", "add", "scout", "carol")  # while it is down
     assert done(*begin)["keys"] == 2
     gone = done("down", "scout", "--now")
     audit_there = serving.path("/var/log/corral/scout.gateway.jsonl")
-    assert (gone["left"], gone["audit"]) == ([], f"gpu-1:{audit_there}")
+    audit_here = folder("scout") / "gateway-audit.jsonl"
+    assert (gone["left"], gone["audit"]) == ([], f"{audit_here}, gpu-1:{audit_there}")
     assert not serving.path(ROOT).exists()
     assert not list(serving.path("/etc/systemd/system").glob("*gateway*"))
     assert b'"status":200' in audit_there.read_bytes()
+
+
+def interrupted() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def a_key_that_is_revoked_meanwhile_stays_revoked(serving: Box, corral: Corral, begin: list[str]) -> None:
+    """By another operator, after the list was read for a change and before the change is made."""
+    place, files = folder("scout") / "gateway", serving.path(ROOT) / "files"
+    key = json.loads(corral("keys", "add", "scout", "eve", "--json")[1])["key"]
+    before = {path.name: path.read_bytes() for path in files.iterdir()}
+    real = gateway_unit.bring
+
+    def brought(there: OnHost, host: Host, texts: dict[str, str]) -> None:
+        key_store.revoke(place, gateway.load("scout").asked, "eve")
+        real(there, host, texts)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(gateway_unit, "bring", brought)
+        code, _, complaint = corral(*begin, "--max-n", "3")
+    assert (code, complaint.splitlines()[-2]) == (
+        2, "error: Somebody else changed the keys of scout meanwhile.")  # fmt: skip
+    without = before["keys.map"].replace(eves_line(before["keys.map"]), b"")
+    assert {path.name: path.read_bytes() for path in files.iterdir()} == before | {"keys.map": without}
+    assert not (serving.path(ROOT) / "next").exists()
+    assert status_of(int(begin[-1]), key)[0] == 401
+
+
+def eves_line(keys_map: bytes) -> bytes:
+    (line,) = [each for each in keys_map.splitlines(keepends=True) if b" eve-" in each]
+    return line
+
+
+def one_that_does_not_answer_is_not_taken_for_none(corral: Corral) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(on_host, "answers", lambda there, commands: [None for _ in commands])
+        with pytest.raises(ServerError, match="The gateway does not answer on gpu-1"):
+            out_of_rotation.in_front("scout")
+        code, _, complaint = corral("gateway", "scout", "--port", str(free_port()))
+    assert (code, complaint.splitlines()[0]) == (2, "error: scout's gateway runs on gpu-1.")
+
+
+def it_moves_and_a_revoked_key_stays_revoked(serving: Box, corral: Corral, begin: list[str]) -> None:
+    """Here and back, to a host that has an old list still."""
+    here, port, kept = ["gateway", "scout", "--port", str(free_port())], int(begin[-1]), serving.path(ROOT)
+    key = json.loads(corral("keys", "add", "scout", "frank", "--json")[1])["key"]
+    of_old = (kept / "keys.json").read_text()
+    code, _, complaint = corral(*here)
+    assert code == 0, complaint
+    assert status_of(int(here[-1]), key)[0] == 200
+    assert [name for name in ("keys.json", "gateway.json", "files", "next") if (kept / name).exists()] == []
+    assert corral("keys", "revoke", "scout", "frank")[0] == 0
+    assert status_of(int(here[-1]), key)[0] == 401
+    assert corral(*begin)[2].startswith("error: scout's gateway runs on this machine.\n")
+    assert corral("gateway", "stop", "scout")[0] == 0
+    (kept / "keys.json").write_text(of_old)  # as an earlier corral left it
+    code, _, complaint = corral(*begin)
+    assert code == 0, complaint
+    assert status_of(port, key)[0] == 401
+    listed = json.loads(corral("keys", "list", "scout", "--json")[1])["keys"]
+    assert [each["revoked_at"] is not None for each in listed if each["person"] == "frank"] == [True]
+    assert not (folder("scout") / "gateway/keys.json").exists()
 
 
 def what_stands_against_one_changes_nothing(serving: Box, corral: Corral) -> None:
@@ -208,6 +284,48 @@ def test_a_server_known_by_a_name_alone_is_refused() -> None:
         gateway_unit.address("gpu-2")
 
 
+def test_another_machines_authority_is_not_replaced(tmp_path: Path) -> None:
+    asked, there = GatewayOptions(on_host="gpu-1"), OnHost("scout", "gpu-1")
+    before = Gateway(name="scout", asked=asked)
+    mine = asked.model_copy(update={"tls_cert": Path("a.pem"), "tls_key": Path("a.key")})
+    refuse = gateway_unit.refuse_anothers_authority
+    for now, known in ((asked, None), (mine, before), (asked, Gateway(name="scout", asked=mine))):
+        refuse(now, there, known, tmp_path)
+    with pytest.raises(UsageError) as refused:
+        refuse(asked, there, before, tmp_path)
+    assert (refused.value.message, refused.value.hint) == (
+        "The certificate of scout's gateway on gpu-1 is of an authority that another machine keeps.",
+        f"Type it there, or bring ca.pem and ca.key of there to {tmp_path}, or a certificate: --tls-cert, --tls-key",
+    )
+    for name in ("ca.pem", "ca.key"):
+        (tmp_path / name).touch()
+    refuse(asked, there, before, tmp_path)
+
+
+def test_down_forgets_one_on_a_host_only_once_the_host_has_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = deployment(hosts=("gpu-1",)).model_copy(update={"name": "scout", "target": "ssh"})
+    made.write(folder("scout") / "deployment.json")
+    place = folder("scout") / "gateway"
+    Gateway(name="scout", asked=GatewayOptions(on_host="gpu-1")).write(place / "gateway.json")
+    (place / "ca.key").touch()
+
+    def away(name: str, target: str | None, region: str | None) -> Teardown:
+        raise HostError("gpu-1 does not answer.", "")
+
+    monkeypatch.setattr(line, "end_gateway", lambda name, is_now: None)
+    monkeypatch.setattr(line, "taken_away", away)
+    with pytest.raises(HostError):
+        line.down("scout")
+    assert sorted(path.name for path in place.iterdir()) == ["ca.key", "gateway.json"]
+    left = Teardown(name="scout", counts={}, left=("path /opt/corral/scout.gateway",))
+    for found, remains in ((left, True), (left.model_copy(update={"left": ()}), False)):
+        monkeypatch.setattr(line, "taken_away", lambda *asked, found=found: found)
+        assert line.down("scout").left == found.left
+        assert place.exists() == remains
+
+
 def test_an_engine_over_several_hosts_has_it_where_it_answers() -> None:
     made = over(2, hosts=("a", "b"))
     assert gateway_unit.asked_host(made, GatewayOptions(on_host="a")) == "a"
@@ -238,6 +356,10 @@ def test_its_unit_is_one_that_systemd_reads_and_that_may_do_little(
         found = re.search(r"exposure level for \S+: ([\d.]+)", said.stdout)
         assert found, said.stderr
         assert float(found[1]) < 5.0
+
+
+def test_an_audit_of_any_length_is_summed_up_before_it_starts() -> None:
+    assert "\nTimeoutStartSec=infinity\n" in host_gateway.gateway_unit(SETUP)
 
 
 def test_on_loopback_its_unit_speaks_with_loopback_alone() -> None:

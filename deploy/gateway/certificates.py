@@ -25,11 +25,18 @@ def write(folder: Path, asked: GatewayOptions) -> None:
 
     Raises DocumentError for one that cannot be read or has ended, HostError where there is no openssl.
     """
+    keep(folder, asked, prepared(folder, asked))
+
+
+def prepared(folder: Path, asked: GatewayOptions) -> str | None:
+    """The certificate and its key as they are to be served; None without TLS. Raises as `write` does.
+
+    Nothing is kept of them: what the folder has is what was served, so that what is not taken is made again.
+    """
     if not asked.has_tls:
-        return
+        return None
     if asked.tls_cert is None or asked.tls_key is None:
-        make(folder, asked)
-        return
+        return signed(folder, asked) or (folder / TLS).read_text()
     parts = [
         read_bytes(path, "Name the PEM files: --tls-cert, --tls-key").decode()
         for path in (asked.tls_cert, asked.tls_key)
@@ -37,22 +44,33 @@ def write(folder: Path, asked: GatewayOptions) -> None:
     ends = end_of(asked.tls_cert)
     if ends <= datetime.now(UTC):
         raise DocumentError(f"The certificate {asked.tls_cert} ended on {ends:%Y-%m-%d}.", "Renew it first.")
-    write_text_atomically(folder / TLS, "\n".join(part.strip() for part in parts) + "\n")
+    return "\n".join(part.strip() for part in parts) + "\n"
 
 
-def make(folder: Path, asked: GatewayOptions) -> bool:
-    """A certificate for 90 days by corral's own authority, unless there is one for these names that lasts: whether."""
-    names = " ".join(alternative(name) for name in (asked.tls_name or (asked.host,)))
-    known = folder / NAMES
+def keep(folder: Path, asked: GatewayOptions, certificate: str | None) -> None:
+    """Note what is served from now on, and for which names corral's own authority made it."""
+    if certificate is not None:
+        write_text_atomically(folder / TLS, certificate)
+        write_text_atomically(folder / NAMES, names_of(asked) if is_own(asked) else "")
+
+
+def names_of(asked: GatewayOptions) -> str:
+    """For which names and addresses it is, as a certificate says them."""
+    return " ".join(alternative(name) for name in (asked.tls_name or (asked.host,)))
+
+
+def signed(folder: Path, asked: GatewayOptions) -> str | None:
+    """A certificate for 90 days by corral's own authority; None where there is one for these names that lasts."""
+    names, known = names_of(asked), folder / NAMES
     if (
         (folder / TLS).exists()
         and known.exists()
         and known.read_text() == names
         and not ends_soon(end_of(folder / TLS))
     ):
-        return False
+        return None
     authority, key = folder / AUTHORITY, folder / AUTHORITY_KEY
-    if not (authority.exists() and key.exists()):
+    if not has_authority(folder):
         request(
             folder,
             AUTHORITY,
@@ -69,11 +87,15 @@ def make(folder: Path, asked: GatewayOptions) -> bool:
         "-CA", str(authority), "-CAkey", str(key),
     )  # fmt: skip
     parts = [folder / "gateway.pem", folder / "gateway.key"]
-    write_text_atomically(folder / TLS, "".join(part.read_text() for part in parts))
+    made = "".join(part.read_text() for part in parts)
     for part in parts:
         part.unlink()
-    write_text_atomically(known, names)
-    return True
+    return made
+
+
+def has_authority(folder: Path) -> bool:
+    """Whether this machine keeps one."""
+    return (folder / AUTHORITY).exists() and (folder / AUTHORITY_KEY).exists()
 
 
 def renew(folder: Path, asked: GatewayOptions) -> None:
@@ -85,17 +107,18 @@ def renew(folder: Path, asked: GatewayOptions) -> None:
         return
     try:
         with locks.in_turn(folder / ".certificate.lock", lambda: None):
-            if make(folder, asked):
-                serve(folder)
+            if haproxy.is_running(folder) and (made := signed(folder, asked)):
+                serve(folder, made)
+                keep(folder, asked, made)
     except OSError as error:
         raise refused(folder, error) from None
 
 
-def serve(folder: Path) -> None:
-    """Have the running gateway show its new certificate from now on, and its host keep it. Raises ServerError."""
+def serve(folder: Path, certificate: str) -> None:
+    """Have the running gateway show that certificate from now on, and its host keep it. Raises ServerError."""
     if there := on_host.of(folder):
-        on_host.keep(there, on_host.keys(there), {f"files/{TLS}": (folder / TLS).read_text()})
-    admin_socket.ask(folder / ADMIN, f"set ssl cert {TLS} <<\n{(folder / TLS).read_text()}")
+        on_host.keep(there, on_host.keys(there), {f"files/{TLS}": certificate})
+    admin_socket.ask(folder / ADMIN, f"set ssl cert {TLS} <<\n{certificate}")
     answer = admin_socket.ask(folder / ADMIN, f"commit ssl cert {TLS}")
     if not answer.endswith("Success!"):  # HAProxy gives no other sign of it
         raise ServerError(f"The gateway does not take its new certificate: {answer}", "Stop and start it.")

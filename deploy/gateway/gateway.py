@@ -21,13 +21,14 @@ from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.deployment import folder as deployment_folder
 from deploy.targets.deployment import load as load_deployment
+from infra import host as hosts
 from infra import locks
 from infra.argument import pasted
 from infra.data import shipped_text
 from infra.errors import CorralError, DocumentError, UsageError
-from infra.host_gateway import audit_file
+from infra.host_gateway import audit_file, called
 from infra.record import Record, removed, write_text_atomically
-from infra.say import progress
+from infra.say import progress, warn
 from serving.vllm import server
 
 TUNNELS_END = "127.0.0.1"
@@ -90,9 +91,10 @@ def address(name: str) -> str | None:
 
 
 def is_there(name: str) -> bool:
-    """Whether anything of it lives; of one on a host, whether it answers."""
+    """Whether anything of it lives, whether or not it answers. Raises HostError where its host cannot be asked."""
     place = folder(name)
-    return haproxy.is_running(place) if on_host.of(place) else bool(haproxy.members(place))
+    there = on_host.of(place)
+    return on_host.is_living(there) if there else bool(haproxy.members(place))
 
 
 def exists(name: str) -> bool:
@@ -151,15 +153,16 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
     busy = UsageError(f"Another corral is at {name}'s gateway now.", f"See: corral gateway status {name}")
     with locks.held(place / ".lock", busy):
         place.chmod(0o700)
-        known = moved(name, asked)
+        known, before_there = moved(name, asked), on_host.of(place)
         if asked.on_host:
-            settled = gateway_unit.start(deployment, asked, place, known or key_store.read(place))
-            Gateway(name=name, asked=settled).write(place / DOCUMENT)
+            settled, known = gateway_unit.start(deployment, asked, place, known or key_store.read(place))
+            key_store.catch_up(place, settled, known)
             removed([place / file for file in HERE_ALONE])
+            forget(before_there, asked)
             return status(name)
         if known:
-            removed([place / DOCUMENT])
             known.write(place / key_store.DOCUMENT)
+            removed([place / DOCUMENT])
         runs = haproxy.is_running(place)
         before = load(name).asked if exists(name) else None
         for port in {asked.port, asked.metrics_port} - (
@@ -168,7 +171,7 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
             haproxy.refuse_taken(asked.host if port == asked.port else "127.0.0.1", port)
         text = haproxy_config.config(asked, servers, engine_key(deployment))
         certificates.write(place, asked)
-        key_store.write_map(place, asked)
+        known = key_store.mapped(place, asked)
         write_text_atomically(place / haproxy_config.LUA, shipped_text("deploy.gateway", "gateway.lua"))
         usage.write_spent(place)
         haproxy.write_state(place, runs)
@@ -176,7 +179,20 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
         write_text_atomically(place / haproxy_config.CONFIG, text)
         (haproxy.reload if runs else haproxy.start)(program, place)
         Gateway(name=name, asked=asked).write(place / DOCUMENT)
+        key_store.catch_up(place, asked, known)
+        forget(before_there, asked)
     return status(name)
+
+
+def forget(before: on_host.OnHost | None, asked: GatewayOptions) -> None:
+    """Have the host on which it stood before keep no list of its keys: from here on that is another's."""
+    if before and before.host != asked.on_host:
+        try:
+            on_host.forget(before)
+        except CorralError as error:
+            warn(
+                f"{before.host} keeps an old list of its keys, {hosts.root(called(before.name))}: {error.message}"
+            )
 
 
 def moved(name: str, asked: GatewayOptions) -> Keys | None:
@@ -234,6 +250,13 @@ def keep_certificate(name: str) -> None:
 def stop(name: str, within_s: float) -> None:
     """End it, letting its streams finish for so long; keys and audit stay. Safe to repeat."""
     haproxy.stop(folder(name), within_s)
+
+
+def is_here(name: str) -> bool:
+    """Whether one is known to stand on this machine: of another nothing is forgotten before its host has been asked."""
+    with suppress(CorralError):
+        return not exists(name) or load(name).asked.on_host is None
+    return False
 
 
 def remove(name: str) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """A gateway brought to an owned host and run there as a unit of systemd, in front of the server of its host."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.gateway import certificates, haproxy, haproxy_config, key_store, keys, on_host
 from deploy.gateway.admin_socket import WORKER
-from deploy.gateway.gateway_document import Gateway
+from deploy.gateway.gateway_document import DOCUMENT, Gateway
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import MASTER, Server
 from deploy.gateway.keys import Keys
@@ -20,6 +21,7 @@ from infra.errors import HostError, ServerError, UsageError
 from infra.facts import HostFacts
 from infra.host import HostFile
 from infra.host_gateway import GatewaySetup, called
+from infra.onhost.gatekeeper import CHANGED
 from infra.say import progress
 from infra.ssh import Host
 from infra.wait import until
@@ -44,11 +46,15 @@ systemctl daemon-reload && systemctl enable "$1" && exec systemctl reload "$1"
 """
 
 
-def start(deployment: Deployment, asked: GatewayOptions, folder: Path, known: Keys) -> GatewayOptions:
-    """Start it there, or change it while it runs, which cuts no stream; what is asked of it, its names settled.
+def start(
+    deployment: Deployment, asked: GatewayOptions, folder: Path, known: Keys
+) -> tuple[GatewayOptions, Keys]:
+    """Start it there, or change it while it runs, which cuts no stream; what is asked of it, its names settled, and
+    the keys that it began with.
 
-    `known` are the keys that the host gets where it has none. Raises UsageError, HostError or ServerError; the gateway
-    is as it was where HAProxy refuses what it would be told, or somebody else has the port.
+    `known` are the keys that come along; of one that the host knows too holds what makes it less good. From before it
+    listens `folder` tells of it. Raises UsageError, HostError or ServerError; the gateway is as it was where HAProxy
+    refuses what it would be told, somebody else has the port, or changes its keys meanwhile.
     """
     there = OnHost(deployment.name, asked_host(deployment, asked))
     host = Host(there.host)
@@ -56,24 +62,34 @@ def start(deployment: Deployment, asked: GatewayOptions, folder: Path, known: Ke
     refuse_unprepared(deployment, host)
     program = found(host)
     servers = servers_at(deployment, there.host)
-    was = on_host.keys(there)
+    was, before = on_host.keys(there), on_host.document(there)
+    refuse_anothers_authority(asked, there, before, folder)
     runs = on_host.is_running(there)
-    refuse_taken(asked, facts, there.host, set() if not runs else ports_of(there, host))
+    refuse_taken(asked, facts, there.host, ports_of(before) if runs else set())
     asked = named(asked, host)
-    certificates.write(folder, asked)
-    kept = key_store.parsed(was, there.host) if was else known
-    progress(f"{there.host}: bringing the gateway")
-    bring(
-        there, host, asked, haproxy_config.config(asked, servers, engine_key(deployment, host)), kept, folder
-    )
-    refusal = on_host.told(there, "try", program)
-    if refusal.code:
-        raise UsageError(f"HAProxy does not take that: {haproxy.alert(refusal.stdout)}", "")
+    certificate = certificates.prepared(folder, asked)
     document = Gateway(name=deployment.name, asked=asked)
-    on_host.keep(there, was, {on_host.KEYS: kept.text(), "gateway.json": document.text()})
+    kept = keys.merged(key_store.parsed(was, there.host), known)
+    progress(f"{there.host}: bringing the gateway")
+    texts = {
+        haproxy_config.CONFIG: haproxy_config.config(asked, servers, engine_key(deployment, host)),
+        haproxy_config.LUA: shipped_text("deploy.gateway", "gateway.lua"),
+        haproxy_config.KEYS_MAP: keys.map_text(kept.keys, asked),
+        on_host.KEYS: kept.text(),
+        DOCUMENT: document.text(),
+        **({haproxy_config.TLS: certificate} if certificate else {}),
+    }
+    bring(there, host, texts)
+    tried = on_host.told(there, "try", program, on_host.sum_of(was))
+    if tried.code == CHANGED:
+        raise on_host.changed(there)
+    if tried.code:
+        raise UsageError(f"HAProxy does not take that: {haproxy.alert(tried.stdout)}", "")
+    document.write(folder / DOCUMENT)
+    certificates.keep(folder, asked, certificate)
     host.write(host_gateway.files(setup(deployment, asked, servers, program)))
     (change if runs else begin)(there, host)
-    return asked
+    return asked, kept
 
 
 def asked_host(deployment: Deployment, asked: GatewayOptions) -> str:
@@ -155,11 +171,21 @@ def refuse_taken(asked: GatewayOptions, facts: HostFacts, destination: str, ours
             )
 
 
-def ports_of(there: OnHost, host: Host) -> set[int]:
-    """Where the one that runs there listens, by its own document."""
-    path = f"{hosts.root(called(there.name))}/gateway.json"
-    asked = Gateway.parse(host.run(["cat", path], as_root=True).stdout, f"{there.host}:{path}").asked
-    return {port for port in (asked.port, asked.metrics_port) if port}
+def ports_of(there: Gateway | None) -> set[int]:
+    """Where the one that is there listens, by its own document."""
+    return {port for port in (there.asked.port, there.asked.metrics_port) if port} if there else set()
+
+
+def refuse_anothers_authority(
+    asked: GatewayOptions, there: OnHost, before: Gateway | None, folder: Path
+) -> None:
+    """Raise UsageError where another machine's authority made the certificate that its clients trust."""
+    is_anothers = before is not None and certificates.is_own(before.asked)
+    if is_anothers and certificates.is_own(asked) and not certificates.has_authority(folder):
+        raise UsageError(
+            f"The certificate of {there.name}'s gateway on {there.host} is of an authority that another machine keeps.",
+            f"Type it there, or bring ca.pem and ca.key of there to {folder}, or a certificate: --tls-cert, --tls-key",
+        )
 
 
 def named(asked: GatewayOptions, host: Host) -> GatewayOptions:
@@ -175,17 +201,10 @@ def engine_key(deployment: Deployment, host: Host) -> str:
     return said.strip().removeprefix("VLLM_API_KEY=")
 
 
-def bring(there: OnHost, host: Host, asked: GatewayOptions, config: str, known: Keys, folder: Path) -> None:
-    """Put beside what HAProxy reads what it is to read next, for root alone, over the input of one command."""
+def bring(there: OnHost, host: Host, texts: Mapping[str, str]) -> None:
+    """Put beside what is there what is to be there next, for root alone, over the input of one command."""
     here = hosts.root(called(there.name))
     host.run(["sh", "-c", FOLDERS, "folders", here, host_gateway.audit_file(there.name)], as_root=True)
-    texts = {
-        haproxy_config.CONFIG: config,
-        haproxy_config.LUA: shipped_text("deploy.gateway", "gateway.lua"),
-        haproxy_config.KEYS_MAP: keys.map_text(known.keys, asked),
-    }
-    if asked.has_tls:
-        texts[haproxy_config.TLS] = (folder / haproxy_config.TLS).read_text()
     secret = (HostFile(path=f"{here}/next/{name}", content=text, mode="0600") for name, text in texts.items())
     host.write((*host_gateway.scripts(there.name), *secret))
 

@@ -163,6 +163,25 @@ def entry(key: Key, asked: GatewayOptions) -> str:
     return "|".join(map(str, fields))
 
 
+def merged(one: Keys, other: Keys) -> Keys:
+    """All keys of both lists. One that is in both is good for no longer than either says."""
+    found = {key.sha256: key for key in one.keys}
+    for key in other.keys:
+        known = found.get(key.sha256, key)
+        found[key.sha256] = known.model_copy(
+            update={
+                "expires_at": earlier(known.expires_at, key.expires_at),
+                "revoked_at": earlier(known.revoked_at, key.revoked_at),
+            }
+        )
+    return Keys(keys=tuple(sorted(found.values(), key=lambda key: key.created_at)))
+
+
+def earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    """The first of two moments; None stands for never."""
+    return min(filter(None, (one, other)), default=None)
+
+
 def map_text(keys: Iterable[Key], asked: GatewayOptions) -> str:
     """The map of all keys that were not revoked; whether one has expired HAProxy sees itself."""
     return "".join(f"{key.sha256} {entry(key, asked)}\n" for key in keys if key.revoked_at is None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.gateway import gateway_document
+from deploy.gateway.gateway_document import Gateway
 from deploy.gateway.haproxy_config import ADMIN, MASTER
 from deploy.targets.ssh.fleet import connected
 from infra import bounded_json
@@ -24,6 +25,7 @@ from infra.ssh import Done, Host
 
 KEYS = "keys.json"
 STOP_MARGIN_S = 60.0
+IF_THERE = '[ ! -e "$1" ] || exec cat "$1"'
 SUMMED_WITHIN_S = 1800.0
 """For a host to read its whole audit."""
 
@@ -95,10 +97,48 @@ def stop(there: OnHost, within_s: float) -> None:
         )
 
 
+def is_living(there: OnHost) -> bool:
+    """Whether its unit is anything but ended, whether or not it answers. Raises HostError where that cannot be told."""
+    asked = ["systemctl", "show", "--value", "--property=ActiveState", hosts.unit(called(there.name))]
+    return reached(there.host).run(asked).stdout.strip() not in ("inactive", "failed")
+
+
 def keys(there: OnHost) -> str:
-    """The list of keys as it is kept there; nothing where there is none yet."""
-    path = f"{hosts.root(called(there.name))}/{KEYS}"
-    return reached(there.host).run(["cat", path], as_root=True, check=False).stdout
+    """The list of keys as it is kept there; nothing where there is none yet. Raises HostError."""
+    return read(there, KEYS)
+
+
+def document(there: OnHost) -> Gateway | None:
+    """What was last asked of it there, by whomever; None where it was never there. Raises HostError, DocumentError."""
+    text = read(there, gateway_document.DOCUMENT)
+    return Gateway.parse(text, f"{there.host}:{gateway_document.DOCUMENT}") if text else None
+
+
+def read(there: OnHost, name: str) -> str:
+    """A file of it; nothing where it has none. Raises HostError where that cannot be told."""
+    path = f"{hosts.root(called(there.name))}/{name}"
+    return reached(there.host).run(["sh", "-c", IF_THERE, "read", path], as_root=True).stdout
+
+
+def forget(there: OnHost) -> None:
+    """Remove its keys and settings from a host where it stands no more. Raises HostError."""
+    stop(there, 0)
+    here = hosts.root(called(there.name))
+    kept = [f"{here}/{name}" for name in (KEYS, gateway_document.DOCUMENT, "files", "next")]
+    reached(there.host).run(["rm", "-rf", *kept], as_root=True)
+
+
+def sum_of(text: str) -> str:
+    """By which a host knows whether its list of keys is still that one."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def changed(there: OnHost) -> UsageError:
+    """What is said where it is not."""
+    return UsageError(
+        f"Somebody else changed the keys of {there.name} meanwhile.",
+        f"See them, and run the command again: corral keys list {there.name}",
+    )
 
 
 def keep(there: OnHost, was: str, files: Mapping[str, str]) -> None:
@@ -106,12 +146,9 @@ def keep(there: OnHost, was: str, files: Mapping[str, str]) -> None:
 
     Raises UsageError where somebody has changed it meanwhile, HostError.
     """
-    done = told(there, "keep", hashlib.sha256(was.encode()).hexdigest(), stdin=json.dumps(files))
+    done = told(there, "keep", sum_of(was), stdin=json.dumps(files))
     if done.code == CHANGED:
-        raise UsageError(
-            f"Somebody else changed the keys of {there.name} meanwhile.",
-            f"See them, and run the command again: corral keys list {there.name}",
-        )
+        raise changed(there)
     if done.code:
         raise HostError(
             f"{there.host} did not keep the keys of {there.name}.",

@@ -3,9 +3,9 @@
 
 corral brings what HAProxy reads to a folder of root's. HAProxy has a user of its own and gets copies, in the one folder
 that it may write: `begin` makes them before each start, `again` at each change. `try` has HAProxy read what was brought
-before that replaces anything; `keep` keeps the list of keys, unless it has changed meanwhile; `ask` tells HAProxy what
-comes on the input, as HAProxy's own user; `stop` ends it; `used` sums up its audit. Standard library only: it runs with
-the host's own Python.
+before that replaces anything; `keep` keeps the list of keys; both do nothing where that list has changed meanwhile.
+`ask` tells HAProxy what comes on the input, as HAProxy's own user; `stop` ends it; `used` sums up its audit. Standard
+library only: it runs with the host's own Python.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +35,11 @@ NO_STATE = "1\n"
 """The version of HAProxy's file of states, and no server."""
 ANSWER_S, READ_WITHIN_S, GOES_WITHIN_S, EVERY_S = 5.0, 30.0, 10.0, 0.2
 MOST_BYTES = 16 * 2**20
-CHANGED = 3
-"""What `keep` ends with where the list is another than it was."""
+REFUSED, CHANGED = 1, 3
+"""What `try` ends with where HAProxy takes it not, and `try` and `keep` where the list is another than it was."""
+KEYS = "keys.json"
+ROOTS = (KEYS, "gateway.json")
+"""What HAProxy does not read."""
 
 
 class Place(NamedTuple):
@@ -69,25 +73,46 @@ def main() -> None:
     sys.exit(ORDERS[order](place, *rest))
 
 
-def try_out(place: Place, haproxy: str) -> int:
-    """Have HAProxy read what was brought; it replaces what was there, or goes. Says why it was refused."""
+def try_out(place: Place, haproxy: str, was: str) -> int:
+    """Have HAProxy read what was brought; it replaces what was there, or goes. Says why it was refused.
+
+    It goes, too, where the list of keys that was brought with it was made from another than there is now.
+    """
     following = place.root / "next"
-    done = subprocess.run(
-        [haproxy, "-c", "-C", str(following), "-f", CONFIG],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-        timeout=READ_WITHIN_S, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        print(done.stderr)
-    else:
-        (place.root / "files").mkdir(mode=0o700, exist_ok=True)
-    for path in sorted(following.iterdir()):
+    with turn(place):
+        if not following.is_dir():  # another corral's `try` has taken it
+            return CHANGED
+        if summed(place) != was:
+            shutil.rmtree(following)
+            return CHANGED
+        done = subprocess.run(
+            [haproxy, "-c", "-C", str(following), "-f", CONFIG],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=READ_WITHIN_S, check=False,
+        )  # fmt: skip
         if done.returncode:
-            path.unlink()
-        else:
-            path.replace(place.root / "files" / path.name)
-    following.rmdir()
-    return done.returncode
+            print(done.stderr)
+            shutil.rmtree(following)
+            return REFUSED
+        (place.root / "files").mkdir(mode=0o700, exist_ok=True)
+        for path in sorted(following.iterdir()):
+            path.replace((place.root if path.name in ROOTS else place.root / "files") / path.name)
+        following.rmdir()
+    return 0
+
+
+@contextmanager
+def turn(place: Place) -> Iterator[None]:
+    """One corral at a time changes what is kept."""
+    with (place.root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def summed(place: Place) -> str:
+    """The sum of the list of keys as it is now."""
+    known = place.root / KEYS
+    return hashlib.sha256(known.read_bytes() if known.exists() else b"").hexdigest()
 
 
 def begin(place: Place) -> int:
@@ -149,10 +174,8 @@ def again(place: Place) -> int:
 def keep(place: Place, was: str) -> int:
     """Keep the files on the input, by their names, if the list of keys is still the one of that sum."""
     files = json.load(sys.stdin)
-    with (place.root / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        known = place.root / "keys.json"
-        if hashlib.sha256(known.read_bytes() if known.exists() else b"").hexdigest() != was:
+    with turn(place):
+        if summed(place) != was:
             return CHANGED
         for name, text in files.items():
             path = place.root / name
