@@ -11,7 +11,7 @@ from ports import free_port
 from stubbed import until
 
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.place import Check, Offer, Status, together
+from deploy.targets.place import Check, Offer, State, Status, together
 from infra.errors import ServerError
 from infra.onhost.history import Name
 from serving.vllm import events, stopping
@@ -52,6 +52,9 @@ class Unit:
             return False
         finally:
             door.close()
+
+    def state(self) -> State:
+        return "serving" if self.is_well() else "dead"
 
     def end(self) -> None:
         """At once, whatever it has."""
@@ -107,7 +110,7 @@ def status(deployment: Deployment) -> Status:
         Status(
             name=deployment.name,
             target="rack",
-            state="serving" if UNITS[host].is_well() else "dead",
+            state=UNITS[host].state(),
             detail=UNITS[host].version,
             endpoint=at(deployment.model_copy(update={"hosts": (host,)})),
             release=UNITS[host].kept or None,

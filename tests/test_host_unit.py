@@ -45,12 +45,21 @@ class Host:
         ("Record=\nActiveState=inactive\nNRestarts=\n", UnitState(active="inactive")),
         ("Record=\nGaveUp=a=b\n", UnitState(active="", gave_up="a=b")),
         ("Record=\nRelease=0123456789ab\n", UnitState(active="", release="0123456789ab")),
+        ("Record=\nTrial=unknown\nTrial=0123456789ab\n", UnitState(active="", trial="0123456789ab")),
     ],
 )
 def test_what_systemd_says(said: str, state: UnitState) -> None:
     found = host_unit.state("scout", Host(said))  # type: ignore[arg-type]
     assert found.model_dump() == state.model_dump()
-    defaults = {"sub": "", "restarts": 0, "has_run": False, "phase": "", "gave_up": "", "release": ""}
+    defaults = {
+        "sub": "",
+        "restarts": 0,
+        "has_run": False,
+        "phase": "",
+        "gave_up": "",
+        "release": "",
+        "trial": "",
+    }
     assert UnitState(active="active").model_dump() == {"active": "active", **defaults}
 
 

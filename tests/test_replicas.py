@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,14 +23,16 @@ from test_owned_line import plan as plan
 
 from deploy.gateway import gateway
 from deploy.gateway.gateway_options import GatewayOptions
-from deploy.releases import canary, short_probe
+from deploy.releases import canary, release, short_probe
 from deploy.releases.release import Figures
 from deploy.targets.deployment import folder, load
-from deploy.targets.ssh import one_key, replicas
+from deploy.targets.ssh import host_releases, host_unit, one_key, replicas
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.tunnels import Tunnels
+from infra import processes
 from infra.errors import ServerError, UsageError
 from infra.onhost import idle
+from infra.ssh import Host
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 
@@ -45,8 +48,11 @@ def boxes(box: Box, tmp_path: Path) -> Iterator[tuple[Box, Box]]:
     (second.folder / "facts").write_text((box.folder / "facts").read_text())
     yield box, second
     for file in (*second.folder.glob("forward-*"), *second.folder.glob("*.pid")):
+        number = int(file.read_text())
         with suppress(ProcessLookupError):
-            os.kill(int(file.read_text()), 9)
+            os.kill(number, 9)
+            while processes.birth(number):
+                time.sleep(0.02)
 
 
 @pytest.fixture
@@ -249,3 +255,18 @@ def test_a_roll_over_ssh_starts_one_host_after_the_other_and_turns_back_what_fai
         f"error: The roll of scout stopped at gpu-2: The canary's answer is garbage. It is turned back to {old} and "
         f"serves. gpu-1: at {new}.\n"
     ) in said
+
+    # Killed where it has turned the other: what was not kept is known as that, and is not what a start begins.
+    kept, host = release.kept("scout", new), Host("gpu-2")
+    assert kept is not None
+    for again in (host_unit.restart, host_unit.start):
+        host_releases.turn_to(kept.deployment.model_copy(update={"hosts": ("gpu-2",)}))
+        assert (host_unit.state("scout", host).trial, has_old(second)) == (new, False)
+        again(load("scout").model_copy(update={"hosts": ("gpu-2",)}), host)
+        assert (host_unit.state("scout", host).trial, has_old(second)) == ("", True)
+
+
+def has_old(box: Box) -> bool:
+    """Whether what runs has the options of before."""
+    pid = (box.folder / "corral-scout.service.pid").read_text()
+    return "--max-num-seqs\0007\0" not in Path(f"/proc/{pid}/cmdline").read_text()

@@ -40,6 +40,14 @@ def up(name: str) -> tuple[str, ...]:
     return tuple(each.name for each in rotation.in_front(gateway.folder(name)) if each.state == "UP")
 
 
+def without_requests(name: str) -> tuple[str, ...]:
+    """The servers to which its gateway gives none now; one whose last check alone failed has some. None: no gateway."""
+    if not in_front(name):
+        return ()
+    seen = rotation.in_front(gateway.folder(name))
+    return tuple(each.name for each in seen if each.state.split()[0] != "UP")
+
+
 def requests(name: str, server: str) -> int:
     """How many requests a server has of its gateway."""
     return sum(each.sessions for each in rotation.in_front(gateway.folder(name)) if each.name == server)

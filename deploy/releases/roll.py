@@ -7,6 +7,7 @@ leaves every replica at one of the two, and the next one finds those that have t
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -93,9 +94,9 @@ def roll(
         )
     place = holding(present)
     with alone(name):
-        settle(present)
+        was_tried = settle(present)
         status = place.status(present)
-        if not is_meant_to_serve(status):
+        if not (was_tried or is_meant_to_serve(status)):
             raise UsageError(
                 f"{name} is {status.state}: there is nothing to roll.", f"Start it: corral serve {name}"
             )
@@ -107,8 +108,8 @@ def roll(
             old = old.model_copy(update={"answer": answer})
         step = Step(old, new or old, slower_at_most if new else None)
         done = Roll(name, place, step, present, to_all=next_of is None)
-        if done.is_upgrade and len(done.each(present)) == 1:
-            tell_callers(name, name)
+        if done.is_upgrade and len(replicas := tuple(done.each(present))) == 1:
+            tell_callers(name, replicas[0], replicas[0] in out_of_rotation.in_front(name))
             tried(Step(release.keep(step.old), release.keep(step.new), slower_at_most), place, True)
             return Rolled(name=name, release=step.new.id, previous=old.id, rolled=(name,))
         return all_of(done)
@@ -135,15 +136,14 @@ def all_of(this: Roll) -> Rolled:
         this.place.remember(old.deployment)
     found = {name: this.place.status(each) for name, each in this.each(this.present).items()}
     has_it = {name for name, status in found.items() if not this.to_all and has(this, status)}
-    order = sorted(found, key=lambda name: found[name].state == "serving")
+    without = out_of_rotation.without_requests(this.name)
+    order = sorted(found, key=lambda name: found[name].state == "serving" and name not in without)
     rolled: list[str] = []
     with on_trial(this):
         for replica in order:
+            one(this, replica, found[replica], rolled, replica in has_it)
             if replica not in has_it:
-                is_alone = not any(found[each].state == "serving" for each in order if each != replica)
-                one(this, replica, found[replica], rolled, is_alone)
                 rolled.append(replica)
-                found[replica] = found[replica].model_copy(update={"state": "serving"})
     if this.is_upgrade:
         accepted(this)
     skipped = tuple(name for name in order if name in has_it)
@@ -180,41 +180,61 @@ def accepted(this: Roll) -> None:
     )
 
 
-def one(this: Roll, replica: str, status: Status, rolled: list[str], is_alone: bool) -> None:
-    """Take a replica out, start it anew, ask it, put it in again. Raises ServerError or Interrupted where it fails."""
-    progress(f"roll: {replica}")
-    fronted = replica in in_front(this.name)
-    if status.endpoint is not None and (is_alone or not fronted):
-        tell_callers(this.name, replica)
+@dataclass
+class Way:
+    """How far one replica is, for whoever leads it back."""
+
+    is_out: bool = False
+    """Its gateway was told to give it nothing new, and not yet to give it requests again."""
+    is_begun: bool = False
+    """Its server was touched."""
+    is_done: bool = False
+    """It serves what it is to serve, from now on."""
+
+
+def one(this: Roll, replica: str, status: Status, rolled: list[str], has_it: bool) -> None:
+    """Take a replica out, start it anew, ask it, put it in again; the last alone where it `has_it` already.
+
+    Raises ServerError or Interrupted where it fails, also where its gateway does not find it well.
+    """
+    way = Way(is_done=has_it)
     try:
-        if fronted:
-            out_of_rotation.drain(this.name, replica, this.present.plan.serve.shutdown_timeout)
-        if status.endpoint is not None:
-            until_idle(this, status.endpoint)
-        started(this, replica, status)
+        fronted = replica in out_of_rotation.in_front(this.name)
+        if not has_it:
+            progress(f"roll: {replica}")
+            if status.endpoint is not None:
+                tell_callers(this.name, replica, fronted)
+            if fronted:
+                way.is_out = True
+                out_of_rotation.drain(this.name, replica, this.present.plan.serve.shutdown_timeout)
+            if status.endpoint is not None:
+                until_idle(this, status.endpoint)
+            way.is_begun = True
+            started(this, replica, status)
+            way.is_done = True
+        if fronted and (way.is_out or replica in out_of_rotation.without_requests(this.name)):
+            way.is_out = True
+            is_well = out_of_rotation.put_in(this.name, replica)
+            way.is_out = False
+            if not is_well:
+                raise ServerError(NOT_WELL, "")
     except BaseException as error:
-        raise halted(this, replica, error, rolled, fronted) from None
-    if fronted:
-        out_of_rotation.put_in(this.name, replica)
+        raise halted(this, replica, error, rolled, way) from None
 
 
-def in_front(name: str) -> tuple[str, ...]:
-    """The servers of its gateway; none while none runs or can be asked."""
-    with suppress(CorralError):
-        return out_of_rotation.in_front(name)
-    return ()
+NOT_WELL = "Its gateway does not find it well, and gives it requests as soon as it does."
 
 
-def tell_callers(name: str, replica: str) -> None:
+def tell_callers(name: str, replica: str, fronted: bool) -> None:
     """Say what whoever asks will see, where no other server takes the requests meanwhile."""
-    if replica in in_front(name):
+    if not fronted:
+        warn(
+            f"No gateway gives {replica} its requests: it finishes those it has, and refuses others until it is back."
+        )
+    elif not set(out_of_rotation.in_front(name)) - {replica, *out_of_rotation.without_requests(name)}:
         queue_s = gateway.load(name).asked.queue_s
         warn(
             f"No other server of {name} is well: requests wait in its gateway for up to {queue_s:g} s, then get 503."
-        )
-    else:
-        warn(
-            f"No gateway gives {replica} its requests: it finishes those it has, and refuses others until it is back."
         )
 
 
@@ -247,13 +267,46 @@ def alone_of(this: Roll, whole: Release, replica: str) -> Release:
     return whole.model_copy(update={"deployment": this.each(whole.deployment)[replica]})
 
 
-def halted(this: Roll, replica: str, error: BaseException, rolled: list[str], fronted: bool) -> BaseException:
-    """Turn the replica back where it was upgraded; the error that says how each is, or a mistake of ours as it is."""
+def halted(this: Roll, replica: str, error: BaseException, rolled: list[str], way: Way) -> BaseException:
+    """Lead the replica back; the error that says how each is, or a mistake of ours as it is."""
     name, old, new = this.name, this.step.old, this.step.new
     is_cut = isinstance(error, KeyboardInterrupt)
     cause = "it was interrupted" if is_cut else one_line(str(error), 400).rstrip(".")
     said = [f"The roll of {name} stopped at {replica}: {cause}."]
-    if this.is_upgrade:
+    try:
+        said += led_back(this, replica, way, cause, is_cut)
+    except KeyboardInterrupt:
+        said.append("It is still on its way back.")
+    if way.is_out:
+        said.append("Its gateway gives it no requests.")
+    each = tuple(this.each(this.present))
+    if rolled:
+        said.append(f"{', '.join(rolled)}: {f'at {new.id}' if this.is_upgrade else 'started anew'}.")
+    if others := [other for other in each if other not in (*rolled, replica)]:
+        said.append(f"{', '.join(others)}: as before.")
+    if not isinstance(error, CorralError | KeyboardInterrupt):
+        return error
+    hints = [f"Look: corral logs {name}"]
+    hints.append("the same command again goes on" if len(each) > 1 else f"start it: corral serve {name}")
+    if way.is_out:
+        hints.append(f"once {replica} serves: corral gateway ready {name} {replica}")
+    if this.is_upgrade and (rolled or way.is_done):
+        hints.append(f"all back to {old.id}: corral roll {name}")
+    return (Interrupted if is_cut else ServerError)(" ".join(said), f"{'; '.join(hints)}.")
+
+
+def led_back(this: Roll, replica: str, way: Way, cause: str, is_cut: bool) -> list[str]:
+    """Have it serve again, and its gateway give it requests where it does; what became of it, in sentences.
+
+    One that was only started anew and failed is left as it is: nothing better is known.
+    """
+    old, new = this.step.old, this.step.new
+    said, is_well = [], True
+    if way.is_done:
+        said.append(f"It has {new.id}." if this.is_upgrade else "It serves.")
+    elif not way.is_begun:
+        said.append("Its server was not touched.")
+    elif this.is_upgrade:
         progress(f"roll: {replica} is turned back to {old.id}: {cause}")
         trouble = turned_back(this, replica)
         with suppress(HostError):
@@ -263,26 +316,32 @@ def halted(this: Roll, replica: str, error: BaseException, rolled: list[str], fr
             if trouble
             else f"It is turned back to {old.id} and serves."
         )
-        is_back = not trouble
+        is_well = not trouble
+    elif is_cut:
+        trouble = started_again(this, replica)
+        said.append(f"It does not run: {trouble.rstrip('.')}." if trouble else "It serves.")
+        is_well = not trouble
     else:
-        is_back = is_cut  # the gateway's own checks tell whether it is there
-    if fronted and is_back:
+        is_well = False
+    if way.is_out and is_well:
         with suppress(CorralError):
-            out_of_rotation.put_in(name, replica)
-    elif fronted:
-        said.append("Its gateway gives it no requests.")
-    others = [each for each in this.each(this.present) if each not in (*rolled, replica)]
-    if rolled:
-        said.append(f"{', '.join(rolled)}: {f'at {new.id}' if this.is_upgrade else 'started anew'}.")
-    if others:
-        said.append(f"{', '.join(others)}: as before.")
-    if not isinstance(error, CorralError | KeyboardInterrupt):
-        return error
-    on = "the same command again goes on" + (
-        f"; all back to {old.id}: corral roll {name}" if rolled and this.is_upgrade else ""
-    )
-    hint = f"Look: corral logs {name}; {on}."
-    return (Interrupted if is_cut else ServerError)(" ".join(said), hint)
+            is_seen = out_of_rotation.put_in(this.name, replica)
+            way.is_out = False
+            if not is_seen:
+                said.append(NOT_WELL)
+    return said
+
+
+def started_again(this: Roll, replica: str) -> str:
+    """Start what was ended and does not serve; why that does not go, if so."""
+    each, place = this.each(this.present)[replica], this.place
+    try:
+        if place.status(each).state != "serving" and isinstance(place, StartsAnew):
+            progress(f"roll: {replica} is started again")
+            place.restart(each)
+    except CorralError as error:
+        return error.message
+    return ""
 
 
 def turned_back(this: Roll, replica: str) -> str:

@@ -6,6 +6,7 @@ ends what is on trial first.
 
 import os
 from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 
 from deploy.releases import release
 from deploy.releases.release import Release, Trial
@@ -35,7 +36,12 @@ def holding(deployment: Deployment) -> HoldsReleases:
 def alone(name: str) -> AbstractContextManager[None]:
     """Hold a deployment's releases. Raises UsageError where another corral does."""
     busy = UsageError(f"Another corral is upgrading {name} now.", f"See how far it is: corral status {name}")
-    return locks.held(folder(name) / "upgrade.lock", busy)
+    return locks.held(lock(name), busy)
+
+
+def lock(name: str) -> Path:
+    """What is locked meanwhile; there once there was an upgrade."""
+    return folder(name) / "upgrade.lock"
 
 
 def settle(accepted: Deployment) -> bool:
@@ -66,7 +72,7 @@ def settle(accepted: Deployment) -> bool:
 
 def settled(name: str) -> None:
     """The same before a start, where no other corral is upgrading. Raises UsageError where one is."""
-    if name in deployments.names() and release.trial(name) is not None:
+    if name in deployments.names() and (release.trial(name) is not None or lock(name).exists()):
         with alone(name):
             settle(deployments.load(name))
 

@@ -116,8 +116,9 @@ def back(name: str) -> Upgraded:
 
 
 def is_meant_to_serve(status: Status) -> bool:
-    """Whether a server that was started was not stopped: one that died counts."""
-    return status.state not in ("stopped", "provisioned", "absent")
+    """Whether a server that was started was not stopped: one that died counts, and one of several is enough."""
+    states = [each.state for each in status.endpoints] or [status.state]
+    return any(state not in ("stopped", "provisioned", "absent") for state in states)
 
 
 def at_address_of(present: Deployment, one: Release) -> Release:

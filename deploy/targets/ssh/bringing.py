@@ -2,7 +2,7 @@
 
 from deploy.targets import drafts, hub_weights
 from deploy.targets.deployment import Deployment
-from deploy.targets.ssh import host_releases, one_key, tunnels
+from deploy.targets.ssh import host_unit, one_key, tunnels
 from deploy.targets.ssh.host_setup import (
     Brought,
     adapters_folder,
@@ -28,7 +28,7 @@ UNLINK = ("sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-")
 def prepare_beside(deployment: Deployment, bring: Brought, host: Host) -> None:
     """Prepare a release in a folder of its own; an engine that is there already takes no room a second time."""
     mark = hosts.engine_mark(host_setup(deployment, bring).engine)
-    host_releases.release(deployment, "room", host, mark)
+    host_unit.release(deployment, "room", host, mark)
     prepare(deployment, bring, host)
 
 

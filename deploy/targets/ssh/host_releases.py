@@ -5,7 +5,6 @@ from deploy.targets.place import Check
 from deploy.targets.ssh import host_unit, one_key, operators, tunnels
 from deploy.targets.ssh.fleet import connected, on_each
 from deploy.targets.ssh.host_setup import engine_brought
-from infra.data import shipped_text
 from infra.errors import CorralError, UsageError
 from infra.onhost.history import Name
 from infra.ssh import Host
@@ -15,8 +14,6 @@ from serving.vllm.endpoint import Endpoint
 
 # What the server that runs has of the host, and gives back before another is started.
 TAKEN_BY_THE_SERVER = ("memory",)
-TURNED_WITHIN_S = 120.0
-"""Beyond the drain of what is ended."""
 
 
 def engine_version(deployment: Deployment) -> str:
@@ -52,7 +49,7 @@ def with_engine(deployment: Deployment, version: str | None, path: str | None) -
 
 def missing(deployment: Deployment) -> str:
     """What of a release is not on a host any more."""
-    said = on_each(deployment, lambda host: release(deployment, "look", host).split("\n")[0])
+    said = on_each(deployment, lambda host: host_unit.release(deployment, "look", host).split("\n")[0])
     return "; ".join(f"{word} on {host}" for host, word in zip(deployment.hosts, said, strict=True) if word)
 
 
@@ -63,7 +60,7 @@ def is_taken_by_the_server(check: Check) -> bool:
 
 def remember(deployment: Deployment) -> None:
     """Keep the units and the record of every host as this release's."""
-    on_each(deployment, lambda host: release(deployment, "note", host))
+    on_each(deployment, lambda host: host_unit.release(deployment, "note", host))
 
 
 def turn_to(deployment: Deployment) -> Endpoint:
@@ -74,7 +71,7 @@ def turn_to(deployment: Deployment) -> Endpoint:
 def turned(deployment: Deployment, host: Host) -> Endpoint:
     """The same on one host. Raises ServerError with the cause its journal gives."""
     operators.refuse_others(deployment, host)
-    release(deployment, "turn", host)
+    host_unit.release(deployment, "turn", host)
     one_key.taken(deployment, host)
     endpoint = tunnels.endpoint(deployment, host)
     host_unit.wait(deployment, host, endpoint)
@@ -83,12 +80,12 @@ def turned(deployment: Deployment, host: Host) -> Endpoint:
 
 def keep(deployment: Deployment) -> None:
     """What was turned to is what every host starts from now on."""
-    on_each(deployment, lambda host: release(deployment, "keep", host))
+    on_each(deployment, lambda host: host_unit.release(deployment, "keep", host))
 
 
 def let_go(deployment: Deployment) -> None:
     """End what was turned to on every host."""
-    on_each(deployment, lambda host: release(deployment, "back", host))
+    on_each(deployment, lambda host: host_unit.release(deployment, "back", host))
 
 
 def note(deployment: Deployment, event: Name, cause: str) -> None:
@@ -97,11 +94,3 @@ def note(deployment: Deployment, event: Name, cause: str) -> None:
         host_unit.note(deployment, connected(deployment.hosts[0]), event, cause)
     except CorralError:
         events.note(folder(deployment.name), event, cause)
-
-
-def release(deployment: Deployment, order: str, host: Host, mark: str = "") -> str:
-    """Give a host an order about a release (infra/onhost/release.sh); what it says. Raises HostError."""
-    script = shipped_text("infra.onhost", "release.sh").encode()
-    words = ["sh", "-s", "--", deployment.name, order, deployment.release, mark]
-    timeout_s = host_unit.stop_timeout_s(deployment) + TURNED_WITHIN_S
-    return host.run(words, stdin=script, as_root=True, timeout_s=timeout_s).stdout.strip()

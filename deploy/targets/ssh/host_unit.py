@@ -12,6 +12,7 @@ from deploy.targets.ssh.host_setup import judged_setup
 from infra import bar, host_judge
 from infra import host as hosts
 from infra.argument import pasted
+from infra.data import shipped_text
 from infra.errors import HostError, ServerError
 from infra.host_archive import CHECK, sums
 from infra.onhost.history import Name
@@ -28,6 +29,13 @@ STATE_SCRIPT = """\
 [ ! -e "$1/record.json" ] || echo "Record=yes"
 [ ! -e "/var/lib/private/${2%.service}" ] || echo "HasRun=yes"
 sed -n 's/^  "release": "\\([0-9a-f]*\\)".*/Release=\\1/p' "$1/record.json" 2>/dev/null
+trial=/run/systemd/system.control/$2
+[ ! -e "$trial" ] || {
+    echo "Trial=unknown"
+    for each in "${1%/*}/.releases/${1##*/}"/*/units/"$2"; do
+        if cmp -s "$each" "$trial"; then each=${each%/units/*}; echo "Trial=${each##*/}"; fi
+    done
+}
 printf 'Phase=%s\\n' "$(cat "$1/phase" 2>/dev/null)"
 [ ! -e "$1/gave-up" ] || printf 'GaveUp=%s\\n' "$(cat "$1/gave-up")"
 systemctl show "$2" --property=ActiveState --property=SubState --property=NRestarts
@@ -45,6 +53,8 @@ FIRST_LOG_SCRIPT = '[ ! -e "$1/ends" ] || cat "$1/first-death.log" 2>/dev/null'
 
 # Beyond the drain, for systemd's own patience and a slow host.
 STOP_MARGIN_S = 120
+TURNED_WITHIN_S = 120.0
+"""Beyond that, to turn to another release."""
 
 
 class UnitState(Record):
@@ -61,6 +71,8 @@ class UnitState(Record):
     """Why the host starts it no more by itself."""
     release: str = ""
     """Which release starts there; empty for the first."""
+    trial: str = ""
+    """Which one runs there instead until a boot or the next end, while it was not kept; empty where none does."""
 
     @property
     def is_before_start(self) -> bool:
@@ -88,7 +100,10 @@ def start(deployment: Deployment, host: Host) -> Endpoint | None:
     unit is stopped then.
     """
     bring_judge(deployment, host)
-    if not one_key.is_taken(deployment, host):
+    if trial := state(deployment.name, host).trial:
+        progress(f"{host.destination}: ending release {trial}, whose trial was cut short")
+        end(deployment, host)
+    elif not one_key.is_taken(deployment, host):
         progress(f"{host.destination}: ending the server that has a key of its own")
         end(deployment, host)
     host.run(start_command(deployment, host.destination), as_root=True)
@@ -106,13 +121,17 @@ def restart(deployment: Deployment, host: Host) -> Endpoint | None:
 
 
 def end(deployment: Deployment, host: Host) -> None:
-    """End the server, which starts at the next boot all the same; the next start takes the key of all."""
-    host.run(
-        ["systemctl", "stop", hosts.unit(deployment.name)],
-        as_root=True,
-        timeout_s=stop_timeout_s(deployment),
-    )
+    """End the server; the next start, by us or at a boot, is of the release that was kept and takes the key of all."""
+    release(deployment, "back", host)
     one_key.taken(deployment, host)
+
+
+def release(deployment: Deployment, order: str, host: Host, mark: str = "") -> str:
+    """Give a host an order about a release (infra/onhost/release.sh); what it says. Raises HostError."""
+    script = shipped_text("infra.onhost", "release.sh").encode()
+    words = ["sh", "-s", "--", deployment.name, order, deployment.release, mark]
+    timeout_s = stop_timeout_s(deployment) + TURNED_WITHIN_S
+    return host.run(words, stdin=script, as_root=True, timeout_s=timeout_s).stdout.strip()
 
 
 def bring_judge(deployment: Deployment, host: Host) -> None:
@@ -196,7 +215,7 @@ def status(deployment: Deployment, host: Host) -> Status:
             detail = (
                 f"{detail}; it has a key of its own until it is started anew: corral roll {deployment.name}"
             )
-        return said(deployment, judged.state, detail, endpoint, unit.release or None)
+        return said(deployment, judged.state, detail, endpoint, unit.trial or unit.release or None)
     if unit.active == "absent":
         return said(deployment, "absent", f"nothing of that name on {host.destination}")
     return said(deployment, "stopped" if unit.has_run else "provisioned", unit.phase or "not prepared")
@@ -252,6 +271,7 @@ def state(name: str, host: Host) -> UnitState:
         phase=shown.get("Phase", ""),
         gave_up=shown.get("GaveUp", ""),
         release=shown.get("Release", ""),
+        trial=shown.get("Trial", ""),
     )
 
 
