@@ -166,6 +166,15 @@ def test_what_fails_is_turned_back_the_same_again_goes_on_and_without_a_release_
     assert (versions(), front.drained, load(NAME).release) == (["2.0.0", "2.0.0"], ["gpu2"], new)
 
 
+def test_one_that_was_turned_and_not_kept_is_done_again(front: Front, roll: Roll) -> None:
+    assert roll(*UPGRADE) == (0, [])
+    new = load(NAME).release
+    rack.UNITS["gpu2"].kept = f"{new} on trial"
+    front.drained.clear()
+    assert roll(*UPGRADE) == (0, [])
+    assert (rack.UNITS["gpu2"].kept, front.drained) == (new, ["gpu2"])
+
+
 @pytest.mark.parametrize("words", [(), UPGRADE])
 def test_ctrl_c_at_the_canary_leaves_every_replica_in_rotation(
     words: tuple[str, ...], front: Front, roll: Roll, monkeypatch: pytest.MonkeyPatch

@@ -74,7 +74,7 @@ class Replica(Record):
     endpoint: Endpoint | None = None
     """Where it answers from here; null where it does not."""
     release: str | None = None
-    """The release that it starts; null where that is the first, or cannot be told."""
+    """The release that it starts; null where that is the first, or cannot be told. `ID on trial` until it is kept."""
 
 
 class Status(Record):

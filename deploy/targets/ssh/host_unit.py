@@ -215,7 +215,8 @@ def status(deployment: Deployment, host: Host) -> Status:
             detail = (
                 f"{detail}; it has a key of its own until it is started anew: corral roll {deployment.name}"
             )
-        return said(deployment, judged.state, detail, endpoint, unit.trial or unit.release or None)
+        starts = f"{unit.trial} on trial" if unit.trial else unit.release or None
+        return said(deployment, judged.state, detail, endpoint, starts)
     if unit.active == "absent":
         return said(deployment, "absent", f"nothing of that name on {host.destination}")
     return said(deployment, "stopped" if unit.has_run else "provisioned", unit.phase or "not prepared")
