@@ -15,12 +15,12 @@ from test_owned import deployment
 
 from deploy.cli.main import run
 from deploy.gateway import gateway, out_of_rotation
-from deploy.releases import canary, release, short_probe
+from deploy.releases import canary, release, settling, short_probe
 from deploy.releases.release import Figures, Trial
 from deploy.targets import table
 from deploy.targets.deployment import folder, load
 from deploy.targets.place import State
-from infra.errors import HostError, ServerError
+from infra.errors import HostError, ServerError, UsageError
 from serving.vllm import stopping
 from serving.vllm.endpoint import Endpoint
 
@@ -338,6 +338,12 @@ def test_after_an_upgrade_that_was_killed_all_are_started(front: Front, roll: Ro
     Trial(release="0123456789ab", begun_at=datetime.now(UTC)).write(release.trial_file(NAME))
     assert roll()[0] == 0
     assert (front.up(NAME), starts()) == (("gpu1", "gpu2"), [1, 1])
+
+
+def test_nothing_is_started_from_here_while_a_roll_is_at_work(front: Front) -> None:
+    with settling.alone(NAME), pytest.raises(UsageError, match="Another corral is upgrading front now"):
+        settling.settled(NAME)
+    settling.settled(NAME)
 
 
 def test_one_that_has_the_release_but_no_requests_gets_them_again(
