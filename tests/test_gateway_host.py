@@ -26,7 +26,7 @@ from test_owned_line import provisioned as provisioned
 from test_owned_line import serving as serving
 
 from deploy import line
-from deploy.gateway import gateway, gateway_unit, key_store, on_host, out_of_rotation
+from deploy.gateway import certificates, gateway, gateway_unit, key_store, on_host, out_of_rotation
 from deploy.gateway.gateway_document import Gateway
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import Server
@@ -154,7 +154,8 @@ def test_a_gateway_on_an_owned_host_from_its_start_to_down(
     it_moves_and_a_revoked_key_stays_revoked(serving, corral, begin)
     done("gateway", "stop", "scout")
     done("keys", "add", "scout", "carol")  # while it is down
-    assert done(*begin)["keys"] == 2
+    assert done(*begin, "--host", "0.0.0.0", "--tls-name", "localhost")["keys"] == 2
+    a_certificate_that_its_host_did_not_take_is_renewed_the_next_time(serving)
     gone = done("down", "scout", "--now")
     audit_there = serving.path("/var/log/corral/scout.gateway.jsonl")
     audit_here = folder("scout") / "gateway-audit.jsonl"
@@ -218,12 +219,32 @@ def it_moves_and_a_revoked_key_stays_revoked(serving: Box, corral: Corral, begin
     assert corral(*begin)[2].startswith("error: scout's gateway runs on this machine.\n")
     assert corral("gateway", "stop", "scout")[0] == 0
     (kept / "keys.json").write_text(of_old)  # as an earlier corral left it
+    assert (kept / "loaded.from").exists()
     code, _, complaint = corral(*begin)
     assert code == 0, complaint
     assert status_of(port, key)[0] == 401
     listed = json.loads(corral("keys", "list", "scout", "--json")[1])["keys"]
     assert [each["revoked_at"] is not None for each in listed if each["person"] == "frank"] == [True]
     assert not (folder("scout") / "gateway/keys.json").exists()
+    assert not (kept / "loaded.from").exists(), "a start loads the rules of its lock anew"
+
+
+def a_certificate_that_its_host_did_not_take_is_renewed_the_next_time(serving: Box) -> None:
+    here, there = folder("scout") / "gateway/tls.pem", serving.path(ROOT) / "files/tls.pem"
+    first = here.read_text()
+    assert there.read_text() == first
+
+    def away(there: OnHost, was: str, files: dict[str, str]) -> None:
+        raise HostError("gpu-1 did not keep it.", "")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(certificates, "ends_soon", lambda end: True)
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setattr(on_host, "keep", away)
+            gateway.keep_certificate("scout")
+        assert (here.read_text(), there.read_text()) == (first, first)
+        gateway.keep_certificate("scout")
+    assert here.read_text() == there.read_text() != first
 
 
 def what_stands_against_one_changes_nothing(serving: Box, corral: Corral) -> None:

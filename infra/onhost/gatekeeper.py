@@ -40,6 +40,8 @@ REFUSED, CHANGED = 1, 3
 KEYS = "keys.json"
 ROOTS = (KEYS, "gateway.json")
 """What HAProxy does not read."""
+LOADED_FROM = "loaded.from"
+"""The rules that the last change loaded."""
 
 
 class Place(NamedTuple):
@@ -115,6 +117,12 @@ def summed(place: Place) -> str:
     return hashlib.sha256(known.read_bytes() if known.exists() else b"").hexdigest()
 
 
+def anew(place: Place) -> int:
+    """Before a start, which loads the rules of its lock as they are now, whatever the last change loaded."""
+    (place.root / LOADED_FROM).unlink(missing_ok=True)
+    return begin(place)
+
+
 def begin(place: Place) -> int:
     """Put copies of what HAProxy reads where it reads them, with what was spent and which servers are out."""
     files = {path.name: path.read_bytes() for path in sorted((place.root / "files").iterdir())}
@@ -162,7 +170,7 @@ def again(place: Place) -> int:
     table = ["table", "inet", f"corral-{place.name}"]
     uid = told("show", "--value", "--property=UID", place.unit).strip()
     rules = f"define server = {uid}\n{(place.root / 'egress.nft').read_text()}"
-    loaded, of = place.root / "loaded.nft", place.root / "loaded.from"
+    loaded, of = place.root / "loaded.nft", place.root / LOADED_FROM
     if not of.exists() or of.read_text() != rules:
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
         listed = ["nft", "--numeric", "--stateless", "list", *table]
@@ -259,7 +267,7 @@ def used(place: Place) -> int:
 
 ORDERS: dict[str, Callable[..., int]] = {
     "try": try_out,
-    "begin": begin,
+    "begin": anew,
     "again": again,
     "keep": keep,
     "ask": ask,
