@@ -12,7 +12,7 @@ from deploy.targets import adapters
 from deploy.targets.abilities import SendsFiles
 from deploy.targets.another_port import PortOption, with_port
 from deploy.targets.choose import Target, place_called
-from deploy.targets.deployment import Deployment, deployment_for, load
+from deploy.targets.deployment import Deployment, default_name, deployment_for, load, stated_target
 from deploy.targets.place import Offer
 from deploy.targets.table import PLACES, default, renting
 from deploy.targets.token_file import TokenFile
@@ -63,13 +63,24 @@ def asking_for(what: str, where: Where, wishes: Wishes, is_dry: bool = False) ->
     if (is_named(what) or not is_file(what)) and where.name in (None, what):
         return asking_again(load(what), where, wishes)
     plan, beside = plan_of(what)
-    return asking_of(plan, beside, where if is_named(what) else placed(where, plan), wishes, is_dry)
+    meant = where if is_named(what) else placed(where, plan)
+    if meant.target != where.target and PLACES[meant.place].rents and not is_dry:
+        notice(
+            f"rented on {meant.place.upper()}: the plan is for {plan.machine.name}, which is rented there; "
+            f"for this machine: --target {default()}"
+        )
+    return asking_of(plan, beside, meant, wishes, is_dry)
 
 
 def placed(where: Where, plan: Plan) -> Where:
-    """Where a plan goes when nobody says: what EC2 rents out there, as a model does; the rest here."""
-    found = renting() if plan.machine.instance_type else default()
-    return where if where.target else where.model_copy(update={"target": found})
+    """Where a plan goes when nobody says: where it stands under that name here, what EC2 rents out there, as a model
+    does, the rest here.
+    """
+    if where.target:
+        return where
+    is_here = stated_target(where.name or default_name(plan)) == default()
+    found = renting() if plan.machine.instance_type and not is_here else default()
+    return where.model_copy(update={"target": found})
 
 
 def asking_again(known: Deployment, where: Where, wishes: Wishes) -> Asking:

@@ -1,19 +1,31 @@
 """A replica that is put back: never without its end, more than once in a zone, and what else may be amiss with it."""
 
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_aws import Clock, FakeAws, Faulty, Killed
-from renting import door, down, fresh, up
-from test_ec2_replicas import ends, lose, machines, some, three
+from renting import START, door, down, fresh, up
+from test_ec2_replicas import aws, corral, ends, log, lose, machines, plan, some, three
+from test_ec2_several import Corral
 
-from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import place
+from deploy.provision_request import Where, placed
+from deploy.targets.deployment import Deployment, folder, make
+from deploy.targets.ec2 import boxes, common_key, judged_start, place, rental, tunnels
+from infra.aws import power, rented_machines
+from infra.aws.api import Aws
 from infra.aws.failures import ApiFailure
+from infra.aws.order import Order, utc
 from infra.aws.request import Request
-from infra.errors import AuthError, CapacityError
+from infra.errors import AuthError, CapacityError, CloudError, CorralError, HostError
+from infra.rented import Rented
+from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
+from serving.vllm.endpoint import Endpoint
+
+__all__ = ["aws", "corral", "log", "plan"]
 
 
 @pytest.mark.parametrize("by", ["up", "serve"])
@@ -22,16 +34,16 @@ def test_what_a_cut_off_try_has_rented_has_its_end_once_it_is_shown(by: str, tmp
     for at in range(1, 40):
         aws, clock = fresh()
         some(aws, a=2)
-        folder = tmp_path / str(at)
+        kept = tmp_path / str(at)
         with suppress(Killed):
-            up(door(Faulty(aws, "killed after", at), clock, folder), three())
+            up(door(Faulty(aws, "killed after", at), clock, kept), three())
         clock.sleep(60)
         if not machines(aws):
             continue
         if by == "up":
-            up(door(aws, clock, folder), three())
+            up(door(aws, clock, kept), three())
         else:
-            place.put_back(door(aws, clock, folder), Deployment.model_construct(name="t1"), three())
+            place.put_back(door(aws, clock, kept), Deployment.model_construct(name="t1"), three())
         clock.sleep(60)
         assert (len(machines(aws)), ends(aws)) == (3, set(machines(aws))), at
 
@@ -94,3 +106,194 @@ def test_as_few_as_will_do_are_found_again_where_there_is_room_for_no_more(tmp_p
     with pytest.raises(CapacityError, match="Only 1 of 3 machines") as failure:
         up(door(aws, clock, tmp_path), order)
     assert failure.value.hint.startswith("All that runs of t1 still costs: corral down t1. ")
+
+
+def test_one_that_gets_not_healthy_is_ended_and_not_taken_for_one_that_serves(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    lost, *rest = up(door(aws, clock, tmp_path), three()).instance_ids
+    lose(aws, lost)
+    aws.regions["us-east-1"].never_healthy = True
+    with pytest.raises(
+        CloudError, match="^i-[0-9a-f]+ did not pass EC2's checks within 25 minutes"
+    ) as failure:
+        up(door(aws, clock, tmp_path), three())
+    assert failure.value.hint == (
+        "All that runs of t1 still costs: corral down t1. It is ended; read what it said: "
+        f"{tmp_path}/console-*.txt. Try again: corral serve t1"
+    )
+    clock.sleep(60)
+    assert set(machines(aws)) == set(rest)
+
+
+# --- what is served of them
+
+
+class Boxes:
+    """What the boxes of three replicas are told, in place of Session Manager; a step fails on those that are named."""
+
+    def __init__(self, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.aws = aws
+        self.told: list[tuple[str, str]] = []
+        self.sick: dict[tuple[str, str], CorralError] = {}
+        self.plan = answer_for("scout", "int4", "g5.12xlarge", Options())
+        patch = monkeypatch.setattr
+        patch(boxes, "wait_prepared", lambda aws, made, box: self.step("prepare", box))
+        patch(boxes, "wait_told", lambda aws, name, box, minutes: self.step(f"end in {minutes}", box))
+        patch(common_key, "share", lambda made, some: [self.step("key", box) for box in some])
+        patch(judged_start, "start", lambda aws, made, order, some: [self.step("start", box) for box in some])
+        patch(tunnels, "endpoint", lambda made, order, box: self.at(box.instance_id))
+        patch(boxes, "wait_ready", lambda aws, made, some, at: [self.step("ready", box) for box in some])
+
+    def step(self, what: str, box: Rented) -> None:
+        """Do it, or fail."""
+        self.told.append((what, box.instance_id))
+        if error := self.sick.get((what, box.instance_id)):
+            raise error
+
+    def at(self, key: str) -> Endpoint:
+        """Where a box answers."""
+        return Endpoint(base_url=f"http://{key}", served_model_name="scout")
+
+    def serve(self, order: Order) -> Endpoint:
+        """As `corral serve` does."""
+        return place.served(self.aws, make(self.plan, "ec2", "t1"), order)
+
+
+@pytest.mark.parametrize("step", ["prepare", "key", "start", "ready"])
+def test_a_sick_replica_keeps_no_other_from_being_served(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three()
+    first, second, third = up(at, order).instance_ids
+    there = Boxes(at, monkeypatch)
+    there.sick = {(step, first): HostError("It is not well.", "Look.")}
+    with pytest.raises(HostError) as failure:
+        there.serve(order)
+    assert (failure.value.message, failure.value.hint) == (
+        f"{first}: It is not well.",
+        f"Look. To put another in its place: aws ec2 terminate-instances --region us-east-1 --instance-ids {first}; "
+        "then: corral serve t1",
+    )
+    assert [key for what, key in there.told if what == "ready" and key != first] == [second, third]
+    assert f"{third} answers at http://{third}" in capsys.readouterr().err
+    # Where none is well there is nothing to serve.
+    there.sick = {(step, key): HostError("It is not well.", "Look.") for key in (first, second, third)}
+    with pytest.raises(HostError) as failure:
+        there.serve(order)
+    assert failure.value.message == f"{first}: It is not well."
+
+
+def test_one_that_is_stopped_and_finds_no_room_keeps_no_other_from_being_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three()
+    first, second, third = up(at, order).instance_ids
+    region = aws.regions["us-east-1"]
+    region.stop_instances(InstanceIds=[first])
+    region.no_capacity = {("on-demand", "g5.12xlarge", zone) for zone in region.zones}
+    clock.sleep(60)
+    there = Boxes(at, monkeypatch)
+    with pytest.raises(CapacityError, match=f"{first} stays stopped"):
+        there.serve(order)
+    assert [key for what, key in there.told if what == "ready"] == [second, third]
+
+
+def test_one_that_is_put_back_after_an_extension_is_told_the_end_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three(ttl_minutes=480)
+    lost, *rest = up(at, order).instance_ids
+    there = Boxes(at, monkeypatch)
+    there.serve(order)
+    assert [what for what, _ in there.told if what.startswith("end")] == []
+    rented_machines.extend(at, order, 48 * 60)
+    lose(aws, lost)
+    up(at, order)
+    (new,) = set(machines(aws)) - set(rest)
+    end = power.end_of(order, rented_machines.machines(at, "t1", ("us-east-1",)))
+    there.serve(order)
+    assert (f"end in {ceil((end - at.now()).total_seconds() / 60)}", new) in there.told
+
+
+def test_what_ctrl_c_leaves_is_told_as_it_is(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three(min_replicas=2)
+    some(aws, a=2, b=0, c=0)
+    up(at, order)
+    end = rented_machines.extend(at, order, 10_000)
+    assert rental.still_rented(at, order).message == (
+        "Interrupted while waiting for t1. Its 2 machines are still rented at 17.016 USD per hour for all 3 that were "
+        f"ordered, until {utc(end)} at the latest."
+    )
+    nobody = door(Faulty(aws, "expired", 1), clock, tmp_path)
+    assert f"Its 3 machines are still rented at 17.016 USD per hour, until {utc(order.expires_at)}" in (
+        rental.still_rented(nobody, order).message
+    )
+
+
+# --- the command line
+
+
+def test_a_replica_that_is_not_reached_keeps_none_of_the_others_from_living_on(
+    aws: FakeAws, plan: list[str], log: Path, corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("provision", *plan, "--replicas", "2")[0] == 0
+    first, second = machines(aws)
+    told: list[str] = []
+
+    def tell(name: str, box: Rented, minutes: int) -> None:
+        told.append(box.instance_id)
+        if box.instance_id == first:
+            raise HostError(f"{first} is not reached.", "")
+
+    monkeypatch.setattr(boxes, "tell_end", tell)
+    code, _, err = corral("extend", "t1", "48h")
+    assert (code, f"error: {first} is not reached." in err, told) == (11, True, [first, second]), err
+    ends_at = {
+        tag["Value"]
+        for row in aws.regions["us-east-1"].instances.values()
+        for tag in row["Tags"]
+        if tag["Key"] == "corral:expires-at"
+    }
+    left_s = [(rented_machines.moment(each) or START).timestamp() - aws.clock() for each in ends_at]
+    assert [round(each / 3600) for each in left_s] == [48]
+
+
+def test_the_hint_to_keep_as_few_as_there_were_works(aws: FakeAws, plan: list[str], corral: Corral) -> None:
+    some(aws, a=1, b=1, c=0)
+    code, _, err = corral("provision", *plan, "--replicas", "3")
+    assert (code, "To keep as few as there are: --min-replicas 2" in err) == (6, True), err
+    some(aws, a=1, b=1, c=0)
+    code, _, err = corral("provision", *plan, "--replicas", "3", "--min-replicas", "2")
+    assert (code, len(machines(aws))) == (0, 2), err
+
+
+def test_that_a_plan_is_rented_is_said_where_nobody_said_so(
+    aws: FakeAws, plan: list[str], corral: Corral
+) -> None:
+    file, *_ = plan
+    words = [file, "--region", "us-east-1", "--hf-token-parameter", "/hf/token", "--name", "t1"]
+    said = (
+        "rented on EC2: the plan is for g5.12xlarge, which is rented there; for this machine: --target local"
+    )
+    code, _, err = corral("provision", *words)
+    assert (code, machines(aws)) == (2, {})
+    assert err.index(said) < err.index("USD per hour") < err.index("Nobody is there to confirm the cost.")
+    code, _, err = corral("provision", *words, "--yes", "--quiet")
+    assert (code, said in err, len(machines(aws))) == (0, True, 1), err
+    # Where it was said, or is not done, nothing is.
+    for more in (("--target", "ec2", "--yes"), ("--dry-run",)):
+        code, _, err = corral("provision", *words, *more)
+        assert (code, said in err) == (0, False), err
+
+
+def test_a_plan_that_stands_here_already_is_not_rented(tmp_path: Path) -> None:
+    plan = answer_for("scout", "int4", "g5.12xlarge", Options())
+    assert placed(Where(), plan).target == "ec2"
+    make(plan, "local", "scout-int4").write(folder("scout-int4") / "deployment.json")
+    assert placed(Where(), plan).target == "local"
+    assert placed(Where(name="other"), plan).target == "ec2"
+    assert placed(Where(target="ec2"), plan).target == "ec2"

@@ -232,14 +232,25 @@ def state_of(row: Status) -> str:
     return str(row["InstanceState"]["Name"])
 
 
-def late(aws: Aws, region: str, instance_ids: list[str]) -> CloudError:
-    """Keep what the machines said on their consoles, and say that they never became healthy."""
-    for instance_id in instance_ids:
+class Late(CloudError):
+    """Machines that did not get healthy in time."""
+
+    def __init__(self, region: str, instance_ids: list[str], consoles: str) -> None:
+        super().__init__(
+            f"{', '.join(instance_ids)} did not pass EC2's checks within {READY_WITHIN_S / 60:.0f} minutes.",
+            f"Read what it said: {consoles}; then try another --zone.",
+        )
+        self.region, self.instance_ids, self.consoles = region, instance_ids, consoles
+
+
+def late(aws: Aws, region: str, instance_ids: list[str]) -> Late:
+    """Keep what those said on their consoles that are not healthy, and say so."""
+    rows = aws.pages(status_request(region, instance_ids), "InstanceStatuses")
+    well = {row["InstanceId"] for row in rows if healthy(row)}
+    sick = [each for each in instance_ids if each not in well] or instance_ids
+    for instance_id in sick:
         keep_console(aws, region, instance_id)
-    return CloudError(
-        f"{', '.join(instance_ids)} did not pass EC2's checks within {READY_WITHIN_S / 60:.0f} minutes.",
-        f"Read what it said: {aws.folder}/console-*.txt; then try another --zone.",
-    )
+    return Late(region, sick, f"{aws.folder}/console-*.txt")
 
 
 def keep_console(aws: Aws, region: str, instance_id: str) -> None:

@@ -126,7 +126,7 @@ class Order(Document):
     @property
     def least(self) -> int:
         """As few machines are kept: all of one server, and as many replicas as will do."""
-        return self.machines if self.min_replicas is None else self.min_replicas
+        return self.machines if self.min_replicas is None or self.nodes > 1 else self.min_replicas
 
     @property
     def expires_at(self) -> datetime:

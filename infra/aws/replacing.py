@@ -32,7 +32,8 @@ def up(machines: tuple[Rented, ...]) -> tuple[Rented, ...]:
 
 
 def replaced(aws: Aws, order: Order, survey: Survey, there: tuple[Rented, ...]) -> Launched:
-    """Launch what is missing beside those that are up. What came of a try that fails is kept: it was ordered.
+    """Launch what is missing beside those that are up. What came of a try that fails is kept, as it was
+    ordered, but for what did not get healthy in time.
 
     Of those that are up, too, the end is scheduled first: an earlier try may have been cut off before it did that.
 
@@ -52,6 +53,11 @@ def replaced(aws: Aws, order: Order, survey: Survey, there: tuple[Rented, ...]) 
     try:
         fair = affordable(order, survey, there[0].region)
         launched = failover.launch(aws, until(order, end), fair, ids, end)
+    except failover.Late as error:
+        # It would be taken for one that serves.
+        failover.terminate(aws, error.region, error.instance_ids)
+        error.hint = f"It is ended; read what it said: {error.consoles}. Try again: corral serve {order.name}"
+        raise
     except CapacityError as error:
         error.hint = f"Those that are there go on. Try again later: corral serve {order.name}"
         raise

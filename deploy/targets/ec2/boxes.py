@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from deploy.targets import host_deaths
 from deploy.targets.deployment import Deployment
@@ -25,7 +25,7 @@ OVER = ("prepared", "failed", "interrupted")
 # Less than a box that was stopped waits to be told its end (onhost/watch.py).
 TOLD_WITHIN_S = 600.0
 # A machine boots some minutes after its launch was ordered; that is no other end.
-LATER = timedelta(minutes=30)
+OTHER_END = timedelta(minutes=30)
 # Boot, and pip or a packed engine; the weights come on top.
 ENGINE_WITHIN_S = 1800.0
 DOWNLOAD_BYTES_PER_S = 100e6
@@ -98,12 +98,11 @@ def wait_told(aws: Aws, name: str, machine: Rented, minutes: int) -> None:
         raise error
 
 
-def tell_common_end(aws: Aws, order: Order, machines: tuple[Rented, ...]) -> None:
-    """Tell each that was rented later than the others when all end: it was made to live as long as they were."""
-    end = power.end_of(order, machines)
+def tell_common_end(aws: Aws, order: Order, machines: tuple[Rented, ...], end: datetime) -> None:
+    """Tell each that would end itself at another time than all do: it was made to live as long as the first were."""
     left = max(1, math.ceil((end - aws.now()).total_seconds() / 60))
     for machine in machines:
-        if machine.launched_at + timedelta(minutes=order.ttl_minutes) > end + LATER:
+        if abs(machine.launched_at + timedelta(minutes=order.ttl_minutes) - end) > OTHER_END:
             wait_told(aws, order.name, machine, left)
 
 

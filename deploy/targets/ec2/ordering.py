@@ -172,15 +172,16 @@ def check_region(options: Ec2Options) -> None:
 
 
 def renewed(old: Order | None, new: Order) -> Order:
-    """The order to carry out: the one begun before when it still holds, else the new one.
+    """The order to carry out: the one begun before when it still holds, with as few as will do now; else the new one.
 
     Raises UsageError when something else was begun under this name.
     """
     if old is None or old.expires_at - timedelta(minutes=5) < new.created_at:
         return new
-    if old.model_dump(exclude=PER_ORDER) != new.model_dump(exclude=PER_ORDER):
+    again = old.model_copy(update={"min_replicas": new.min_replicas})
+    if again.model_dump(exclude=PER_ORDER) != new.model_dump(exclude=PER_ORDER):
         raise begun_otherwise(new.name)
-    return old
+    return again
 
 
 def begun_otherwise(name: str) -> UsageError:

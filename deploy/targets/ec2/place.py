@@ -26,6 +26,7 @@ from deploy.targets.ec2 import (
     weights_upload,
 )
 from deploy.targets.ec2.cost import check_limit
+from deploy.targets.ec2.each_server import Servers
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.rental import still_rented
 from deploy.targets.place import LOOK_S, Status, Teardown
@@ -113,17 +114,14 @@ def serve(deployment: Deployment) -> Endpoint:
     try:
         return served(aws, deployment, order)
     except KeyboardInterrupt:
-        raise still_rented(order) from None
+        raise still_rented(aws, order) from None
 
 
 def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
     """Wait for the machines and their server, whoever waits."""
-    if power.is_stopped(rented_machines.machines(aws, deployment.name, order.regions)):
-        with documents.alone(deployment.name):
-            tunnels.close(deployment.name)
-            power.start(aws, order)
+    lacking = started(aws, deployment, order)
     boxes.tell_ends(aws, deployment, order)
-    lacking = put_back(aws, deployment, order)
+    lacking = lacking or put_back(aws, deployment, order)
     machines = boxes.running(aws, deployment, order)
     if order.replicas > 1:
         tunnels.close(deployment.name, [machine.instance_id for machine in machines])
@@ -132,22 +130,44 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
             f"Only {len(machines)} of the {order.nodes} machines of {deployment.name} run.",
             f"Rent all of them anew: corral up plan.json --target ec2 --name {deployment.name}",
         )
-    for machine in machines:
-        boxes.wait_prepared(aws, deployment, machine)
+    each_of = Servers(order, machines)
+    each_of.each(lambda one: [boxes.wait_prepared(aws, deployment, machine) for machine in one])
     if order.replicas > 1:
-        boxes.tell_common_end(aws, order, machines)
-        common_key.share(deployment, machines)
-    judged_start.start(aws, deployment, order, machines)
-    found = [tunnels.endpoint(deployment, order, machine) for machine in servers(order, machines)]
-    for machine, endpoint in zip(machines, found, strict=False):
-        boxes.wait_ready(aws, deployment, (machine,) if order.replicas > 1 else machines, endpoint)
-        adapters.prove(deployment.plan.serve, endpoint)
-    for machine, endpoint in zip(machines[1:], found[1:], strict=False):
+        end = power.end_of(order, machines)
+        each_of.each(lambda one: boxes.tell_common_end(aws, order, one, end))
+        each_of.each(lambda one: common_key.share(deployment, one))
+    each_of.each(lambda one: judged_start.start(aws, deployment, order, one))
+    found = each_of.each(lambda one: ready(aws, deployment, order, one))
+    for (machine, *_), endpoint in zip(each_of.well[1:], found[1:], strict=True):
         one_for_all = f"one address for all: corral gateway {deployment.name}"
         progress(f"{machine.instance_id} answers at {endpoint.base_url}; {one_for_all}")
-    if lacking:
-        raise lacking
+    if failed := lacking or each_of.failed:
+        raise failed
     return found[0]
+
+
+def ready(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> Endpoint:
+    """Where a server answers from here, once it does."""
+    endpoint = tunnels.endpoint(deployment, order, machines[0])
+    boxes.wait_ready(aws, deployment, machines, endpoint)
+    adapters.prove(deployment.plan.serve, endpoint)
+    return endpoint
+
+
+def started(aws: Aws, deployment: Deployment, order: Order) -> CorralError | None:
+    """Start what is stopped. Why that cannot be, where other replicas run, which are served then."""
+    machines = rented_machines.machines(aws, deployment.name, order.regions)
+    if not power.is_stopped(machines):
+        return None
+    try:
+        with documents.alone(deployment.name):
+            tunnels.close(deployment.name)
+            power.start(aws, order)
+    except CorralError as error:
+        if order.replicas == 1 or not replacing.up(machines):
+            raise
+        return error
+    return None
 
 
 def put_back(aws: Aws, deployment: Deployment, order: Order) -> CorralError | None:
@@ -286,11 +306,18 @@ def extend(deployment: Deployment, minutes: int, shorten: bool) -> datetime:
     machines = rented_machines.machines(aws, deployment.name, order.regions)
     if not shorten:
         rented_machines.refuse_earlier(aws, machines, deployment.name, minutes)
-    # The boxes first: each ends itself when all else fails to.
-    for machine in machines:
-        if machine.state == "running":
-            boxes.tell_end(deployment.name, machine, minutes)
-    return rented_machines.extend(aws, order, minutes)
+    # The boxes first: each ends itself when all else fails to. A replica that is not reached keeps none of the others
+    # from living on.
+    alive = tuple(machine for machine in machines if machine.state == "running")
+    untold: CorralError | None = None
+    if alive:
+        telling = Servers(order, alive)
+        telling.each(lambda one: [boxes.tell_end(deployment.name, machine, minutes) for machine in one])
+        untold = telling.failed
+    end = rented_machines.extend(aws, order, minutes)
+    if untold:
+        raise untold
+    return end
 
 
 @told

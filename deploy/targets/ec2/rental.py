@@ -1,7 +1,7 @@
 """From the wishes to machines that run: what is asked for is checked, the account looked at, the order placed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from deploy.targets import hub_weights
@@ -10,14 +10,15 @@ from deploy.targets.ec2 import beside, boxes, documents, ordering, prerequisites
 from deploy.targets.ec2.cost import cost_sentence, hourly, priced
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.takedown import refuse_another_account
-from deploy.targets.place import Check, Offer
-from infra import prices
-from infra.aws import account_preflight, profile, renting, replacing
+from deploy.targets.place import LOOK_S, Check, Offer
+from infra import deadline, prices
+from infra.aws import account_preflight, power, profile, rented_machines, renting, replacing
 from infra.aws.account_preflight import Survey
 from infra.aws.api import Aws
+from infra.aws.failures import Refused
 from infra.aws.order import Order, utc
 from infra.aws.renting import told
-from infra.errors import Interrupted
+from infra.errors import CorralError, Interrupted
 from infra.local_file import size_bytes
 from serving.vllm import chat_template
 
@@ -84,7 +85,7 @@ def make(rental: Rental) -> Deployment:
     try:
         boxes.tell_ends(rental.aws, deployment, order)
     except KeyboardInterrupt:
-        raise still_rented(order) from None
+        raise still_rented(rental.aws, order) from None
     return deployment
 
 
@@ -98,12 +99,21 @@ def put_back(aws: Aws, order: Order) -> None:
         replacing.replaced(aws, order, survey, there)
 
 
-def still_rented(order: Order) -> Interrupted:
-    """What Ctrl-C leaves: the machines, what they cost, when they end, and the two ways on."""
-    what = "Its machine is" if order.machines == 1 else f"Its {order.machines} machines are"
+def still_rented(aws: Aws, order: Order) -> Interrupted:
+    """What Ctrl-C leaves: the machines, what they cost, when they end, and the two ways on.
+
+    That may be fewer than were ordered, and another end; where AWS does not say, or a second Ctrl-C does not wait for
+    it, it is told as ordered.
+    """
+    count, end = order.machines, order.expires_at
+    with suppress(Refused, CorralError, KeyboardInterrupt), deadline.within(LOOK_S):
+        there = replacing.up(rented_machines.machines(aws, order.name, order.regions))
+        count, end = len(there) or count, power.end_of(order, there)
+    what = "Its machine is" if count == 1 else f"Its {count} machines are"
+    fewer = f" for all {order.machines} that were ordered" if count != order.machines else ""
     return Interrupted(
-        f"Interrupted while waiting for {order.name}. {what} still rented at {hourly(order)}, until "
-        f"{utc(order.expires_at)} at the latest.",
+        f"Interrupted while waiting for {order.name}. {what} still rented at {hourly(order)}{fewer}, until "
+        f"{utc(end)} at the latest.",
         f"Go on: corral serve {order.name}; take it away: corral down {order.name}",
     )
 
