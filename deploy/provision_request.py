@@ -64,12 +64,13 @@ def asking_for(what: str, where: Where, wishes: Wishes, is_dry: bool = False) ->
         return asking_again(load(what), where, wishes)
     plan, beside = plan_of(what)
     meant = where if is_named(what) else placed(where, plan)
+    asking = asking_of(plan, beside, meant, wishes, is_dry)
     if meant.target != where.target and PLACES[meant.place].rents and not is_dry:
         notice(
             f"rented on {meant.place.upper()}: the plan is for {plan.machine.name}, which is rented there; "
             f"for this machine: --target {default()}"
         )
-    return asking_of(plan, beside, meant, wishes, is_dry)
+    return asking
 
 
 def placed(where: Where, plan: Plan) -> Where:

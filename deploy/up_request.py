@@ -24,7 +24,7 @@ from serving.model.models import model as named_model
 from serving.model.models import models
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
-from serving.sizing.ranking_text import HEAD, best_of_each, ranking_row
+from serving.sizing.ranking_text import AHEAD, HEAD, best_of_each, is_ahead, ranking_row
 from serving.sizing.size import answer_for, is_checkpoint, on, ranking_for
 from serving.sizing.size_options import Options, WhichMachine
 from serving.sizing.this_machine import local_machine
@@ -187,6 +187,8 @@ def picked(plans: list[Plan]) -> int:
     head = ("", *HEAD)
     rows = [(str(number), *ranking_row(plan)) for number, plan in enumerate(plans, 1)]
     notice(table([head, *rows]))
+    if any(map(is_ahead, plans)):
+        notice(AHEAD)
     if sources := sorted(
         {f"{p.price.region}, {p.price.source}, {p.price.checked_on}" for p in plans if p.price}
     ):

@@ -139,10 +139,10 @@ class Boxes:
         patch = monkeypatch.setattr
         patch(boxes, "wait_prepared", lambda aws, made, box: self.step("prepare", box))
         patch(boxes, "wait_told", lambda aws, name, box, minutes: self.step(f"end in {minutes}", box))
-        patch(common_key, "share", lambda made, some: [self.step("key", box) for box in some])
-        patch(judged_start, "start", lambda aws, made, order, some: [self.step("start", box) for box in some])
+        patch(common_key, "share", lambda made, some: self.step("key", *some))
+        patch(judged_start, "start", lambda aws, made, order, some: self.step("start", *some))
         patch(tunnels, "endpoint", lambda made, order, box: self.at(box.instance_id))
-        patch(boxes, "wait_ready", lambda aws, made, some, at: [self.step("ready", box) for box in some])
+        patch(boxes, "wait_ready", lambda aws, made, some, at: self.step("ready", *some))
 
     def step(self, what: str, box: Rented) -> None:
         """Do it, or fail."""
@@ -171,17 +171,19 @@ def test_a_sick_replica_keeps_no_other_from_being_served(
     with pytest.raises(HostError) as failure:
         there.serve(order)
     assert (failure.value.message, failure.value.hint) == (
-        f"{first}: It is not well.",
+        "It is not well.",
         f"Look. To put another in its place: aws ec2 terminate-instances --region us-east-1 --instance-ids {first}; "
         "then: corral serve t1",
     )
     assert [key for what, key in there.told if what == "ready" and key != first] == [second, third]
-    assert f"{third} answers at http://{third}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"warning: {first}: It is not well.\n" in said
+    assert f"{third} answers at http://{third}" in said
     # Where none is well there is nothing to serve.
     there.sick = {(step, key): HostError("It is not well.", "Look.") for key in (first, second, third)}
     with pytest.raises(HostError) as failure:
         there.serve(order)
-    assert failure.value.message == f"{first}: It is not well."
+    assert failure.value is there.sick[step, first]
 
 
 def test_one_that_is_stopped_and_finds_no_room_keeps_no_other_from_being_served(

@@ -420,3 +420,15 @@ def test_what_follows_size_names_the_region_that_was_said_or_is_kept(
     assert following(*one) == f"{plain} --region eu-central-1"
     assert following().endswith(" --region eu-central-1")
     assert following("--on", "2xA100-80GB", "-o", "plan.json").endswith(" --target ssh --host gpu-1")
+
+
+def test_what_is_paid_ahead_is_told_to_who_chooses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = asked("scout", "g5.12xlarge").plan
+    assert plan.price
+    ahead = plan.model_copy(update={"price": plan.price.model_copy(update={"purchase": "capacity-block"})})
+    for plans, said in (([plan], False), ([plan, ahead], True)):
+        answered(monkeypatch, "1")
+        assert up_request.picked(plans) == 0
+        assert ("* paid ahead" in capsys.readouterr().err) == said

@@ -39,11 +39,18 @@ class Servers:
             raise self.failed
         return [came_to for _, came_to in done]
 
+    def each_machine(self, step: Callable[[Rented], None]) -> None:
+        """The same, machine by machine."""
+
+        def of_all(machines: tuple[Rented, ...]) -> None:
+            for machine in machines:
+                step(machine)
+
+        self.each(of_all)
+
     def leave(self, machine: Rented, error: CorralError) -> None:
         """Tell what stands against a replica, and how it is ended and another takes its place."""
-        if machine.instance_id not in error.message:
-            error.message = f"{machine.instance_id}: {error.message}"
-        warn(error.message)
+        warn(f"{machine.instance_id}: {error.message}")
         error.hint = (
             f"{error.hint} To put another in its place: aws ec2 terminate-instances --region {machine.region} "
             f"--instance-ids {machine.instance_id}; then: corral serve {self.order.name}"

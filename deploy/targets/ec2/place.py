@@ -131,7 +131,7 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
             f"Rent all of them anew: corral up plan.json --target ec2 --name {deployment.name}",
         )
     each_of = Servers(order, machines)
-    each_of.each(lambda one: [boxes.wait_prepared(aws, deployment, machine) for machine in one])
+    each_of.each_machine(lambda machine: boxes.wait_prepared(aws, deployment, machine))
     if order.replicas > 1:
         end = power.end_of(order, machines)
         each_of.each(lambda one: boxes.tell_common_end(aws, order, one, end))
@@ -312,7 +312,7 @@ def extend(deployment: Deployment, minutes: int, shorten: bool) -> datetime:
     untold: CorralError | None = None
     if alive:
         telling = Servers(order, alive)
-        telling.each(lambda one: [boxes.tell_end(deployment.name, machine, minutes) for machine in one])
+        telling.each_machine(lambda machine: boxes.tell_end(deployment.name, machine, minutes))
         untold = telling.failed
     end = rented_machines.extend(aws, order, minutes)
     if untold:
