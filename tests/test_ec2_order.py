@@ -84,7 +84,10 @@ def test_a_network_that_is_let_in_is_listened_to(deployment: Deployment) -> None
 def test_an_order_that_was_begun_is_carried_on_while_it_holds(deployment: Deployment) -> None:
     begun, again = order(deployment), order(deployment)
     assert ordering.renewed(None, again) is again
-    assert ordering.renewed(begun, again) is begun
+    assert ordering.renewed(begun, again) == begun
+    # How few will do may be said anew: nothing was made by it.
+    fewer = ordering.renewed(begun, again.model_copy(update={"min_replicas": 1}))
+    assert fewer == begun.model_copy(update={"min_replicas": 1})
     over = begun.model_copy(update={"created_at": begun.created_at - timedelta(hours=12)})
     assert ordering.renewed(over, again) is again
     with pytest.raises(UsageError, match="'t1' was begun with other options"):
@@ -477,7 +480,8 @@ def test_a_folder_that_cannot_be_and_what_is_no_address_are_told_before_aws_is_a
     with monkeypatch.context() as patched:
         patched.setenv("CORRAL_HOME", str(plan_file))
         assert run(command) == 11
-    assert f"error: {plan_file}/scout-int4 cannot be written: Not a directory.\n" in capsys.readouterr().err
+    refused = f"error: {plan_file}/scout-int4 cannot be written: it takes no folder (Not a directory).\n"
+    assert refused in capsys.readouterr().err
     monkeypatch.setenv("AWS_ENDPOINT_URL", "nonsense")
     assert run(command) == 2
     assert "error: AWS cannot be asked: Invalid endpoint: nonsense." in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fake_aws import Clock, FakeAws, Faulty, Killed
-from renting import START, door, down, fresh, up
+from renting import START, an_order, door, down, fresh, up
 from test_ec2_replicas import aws, corral, ends, log, lose, machines, plan, some, three
 from test_ec2_several import Corral
 
@@ -299,3 +299,8 @@ def test_a_plan_that_stands_here_already_is_not_rented(tmp_path: Path) -> None:
     assert placed(Where(), plan).target == "local"
     assert placed(Where(name="other"), plan).target == "ec2"
     assert placed(Where(target="ec2"), plan).target == "ec2"
+
+
+def test_as_few_as_will_do_are_never_fewer_than_one_server_has() -> None:
+    assert an_order(nodes=2, min_replicas=1).least == 2
+    assert three(min_replicas=1).least == 1
