@@ -268,7 +268,7 @@ def test_tokens_by_key_and_month(front: Door, capsys: pytest.CaptureFixture[str]
 
 def test_a_revoked_key_is_refused_at_once_and_its_streams_are_cut(front: Door) -> None:
     front.key("leaver")
-    body = CHAT | {"stream": True, "max_tokens": 100_000}
+    body = CHAT | {"stream": True, "max_tokens": 8_000}
     with front.asking("/v1/chat/completions", body, key="leaver") as stream:
         assert stream.readline().startswith(b"data: ")
         assert run(["keys", "revoke", NAME, "leaver"]) == 0
@@ -279,7 +279,7 @@ def test_a_revoked_key_is_refused_at_once_and_its_streams_are_cut(front: Door) -
 
 
 def test_the_engine_hears_of_a_client_that_went(front: Door) -> None:
-    with front.asking("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": 100_000}) as stream:
+    with front.asking("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": 8_000}) as stream:
         assert stream.readline().startswith(b"data: ")
         assert running(front) >= 1
     until(lambda: running(front) == 0)
