@@ -303,7 +303,7 @@ def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
         f"gpu-1: corral-scout.service, Linux 6.1.0-40-amd64, rules {rules}",
         f"  vLLM 0.33.0, engine abababababab; weights {onhost.over(MODEL)[:12]} of 1 file",
         *[f"  {target}: stopped (no route to host, 1 packet counted)" for target in TARGETS],
-        "  during 5 completions, packets sent: loopback 50, peers 0, replies 0, dropped 0",
+        "  during 5 completions, packets sent: loopback 50, peers 0, replies 0, stopped 0",
         "What this does not show:",
         *[f"  {limit}" for limit in (*LIMITS, NAMED_BY_LISTS)],
         "Next: corral probe scout --concurrency 1 --requests 200 --input-tokens 1 --output-tokens 1",

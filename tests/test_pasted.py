@@ -361,6 +361,9 @@ HELD = {
     "deploy/targets/ec2/boxes.py:death": (
         {"*host_deaths.kernel_command(deployment.name)"}, "a command of ours, with the unit of a name that is held"
     ),
+    "deploy/targets/ec2/common_key.py:taking": (
+        {"path", "differing"}, "below /opt/corral; after a script of Python's, which reads no options"
+    ),
     "deploy/targets/ec2/journals.py:history": ({"*host_history.command(deployment.name)"}, "the same"),
     "deploy/targets/ec2/judged_start.py:start": ({"*command"}, "a command of ours"),
     "deploy/targets/ec2/place.py:verified": ({"*host_weights.command(deployment.name)"}, "the same"),
@@ -368,14 +371,21 @@ HELD = {
         {"*chosen", "place.address", "source"}, "options with values; s3://...; an absolute path"
     ),
     "deploy/targets/local/place.py:requests": ({"*argv(options)"}, "every text of a plan is held"),
-    "deploy/targets/ssh/egress.py:look_at": ({"deployment.name", "*destinations"}, "a name; checked_destination"),
+    "deploy/targets/ssh/egress.py:gateway_at": (
+        {"host_gateway.servers_file(deployment.name)"}, "below /opt/corral"
+    ),
+    "deploy/targets/ssh/egress.py:looked": ({"name", "*destinations"}, "a name; checked_destination"),
     "deploy/targets/ssh/owned_hosts.py:_read": ({"path"}, "below /opt/corral"),
     "deploy/targets/ssh/bringing.py:engine_is_there": ({"path"}, "below /opt/corral"),
     "infra/onhost/heal.py:give_up": ({"place.unit"}, "corral-NAME.service, of a unit that is ours"),
     "infra/cloud_init.py:_first_boot": ({"*at_boot", "name"}, "units of ours"),
     "infra/cloud_init.py:user_data": ({"*UPGRADE_UNITS"}, "units of Ubuntu's, in the code"),
     "infra/onhost/egress_look.py:nft": ({"*words"}, "words in the code, and the table corral_NAME"),
-    "infra/onhost/spot.py:interrupt": ({"unit", "root / 'bin/phase'"}, "a unit of ours; an absolute path"),
+    "infra/onhost/gatekeeper.py:again": ({"*table"}, "the table corral-NAME"),
+    "infra/onhost/gatekeeper.py:told": ({"*words"}, "words in the code, and a unit of ours"),
+    "infra/onhost/spot.py:interrupt": (
+        {"unit", "root / 'bin/phase'", "words"}, "a unit of ours; an absolute path; what begins with a word of ours"
+    ),
     "infra/onhost/watch.py:main": ({"options.unit"}, "a unit of ours"),
     "infra/onhost/watch.py:state": ({"unit"}, "a unit of ours"),
     "infra/processes.py:birth_by_ps": ({"str(pid)"}, "a number"),

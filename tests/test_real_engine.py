@@ -597,7 +597,10 @@ def test_stop_during_its_start_leaves_nothing(corral: Corral) -> None:
     assert corral.members("stopped-early") != ()
     assert corral("stop", "stopped-early", "--now")[0] == 0
     assert corral.members("stopped-early") == ()
-    _, said = waiting.communicate()
+    answered, said = waiting.communicate()
+    if waiting.returncode == 0:  # on a busy machine the start may be over before the stop has begun
+        assert answered.startswith("stopped-early answers at ")
+        return
     assert waiting.returncode == 7
     assert said.endswith(
         "error: stopped-early was stopped while it started.\nhint: Start it again: corral serve stopped-early\n"
