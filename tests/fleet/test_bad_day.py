@@ -81,9 +81,8 @@ def test_a_server_has_its_bad_day_and_leaves_nothing(
 
     accepted = corral("status", "tiny")["release"]
     day = Day(machine, wait)
-    day.until(
-        lambda: day.lives() == 1
-    )  # one that freezes before its judge has found it ready is given longer
+    # One that freezes before its judge has found it ready is given longer.
+    day.until(lambda: day.lives() == 1)
     with streaming(endpoint) as clients:
         its_processes_go_wrong(day)
         a_prompt_is_too_long(clients)
