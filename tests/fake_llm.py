@@ -31,6 +31,8 @@ class Config:
     stall_ms: float = 0.0
     stall_every: int = 50
     tokens_per_chunk: int = 1
+    max_model_len: int = MAX_MODEL_LEN
+    """Tokens of a prompt and its answer together; whoever asks for more is refused."""
     capacity: int = 0
     """Whoever comes above this many streams at once is refused."""
     freeze_at: int = -1
@@ -178,8 +180,8 @@ class Server(asyncio.Protocol):
             if body["model"] not in ("fake", "adapter"):
                 self.answer(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
                 return
-            if count_tokens(body) + body.get("max_tokens", 0) > MAX_MODEL_LEN:  # as vLLM has it
-                said = f"This model's maximum context length is {MAX_MODEL_LEN} tokens."
+            if count_tokens(body) + body.get("max_tokens", 0) > self.config.max_model_len:  # as vLLM has it
+                said = f"This model's maximum context length is {self.config.max_model_len} tokens."
                 self.answer(400, {"error": {"message": said}})
                 return
             task = asyncio.get_running_loop().create_task(self.stream(path, body))
@@ -193,7 +195,7 @@ class Server(asyncio.Protocol):
         owner = "vllm" if self.config.vllm else "someone"
         match self.config.models:
             case "list":
-                entry = {"id": "fake", "owned_by": owner, "max_model_len": MAX_MODEL_LEN}
+                entry = {"id": "fake", "owned_by": owner, "max_model_len": self.config.max_model_len}
                 self.answer(200, {"object": "list", "data": [entry]})
             case "html":
                 self.raw(200, "text/html", b"<html>hello</html>")

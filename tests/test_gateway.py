@@ -41,7 +41,8 @@ def opened(home: Path, has_haproxy: None) -> Iterator[Door]:
     """One gateway with its server, for all that only asks."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("CORRAL_HOME", str(home))
-        with door(home, {"ttft_ms": 1, "itl_ms": 1}, max_n=4, max_body_mib=1, requests_at_once=3) as made:
+        serves = {"ttft_ms": 1, "itl_ms": 1, "max_model_len": 200_000}
+        with door(home, serves, max_n=4, max_body_mib=1, requests_at_once=3) as made:
             yield made
 
 
@@ -268,7 +269,7 @@ def test_tokens_by_key_and_month(front: Door, capsys: pytest.CaptureFixture[str]
 
 def test_a_revoked_key_is_refused_at_once_and_its_streams_are_cut(front: Door) -> None:
     front.key("leaver")
-    body = CHAT | {"stream": True, "max_tokens": 8_000}
+    body = CHAT | {"stream": True, "max_tokens": 100_000}
     with front.asking("/v1/chat/completions", body, key="leaver") as stream:
         assert stream.readline().startswith(b"data: ")
         assert run(["keys", "revoke", NAME, "leaver"]) == 0
@@ -279,7 +280,7 @@ def test_a_revoked_key_is_refused_at_once_and_its_streams_are_cut(front: Door) -
 
 
 def test_the_engine_hears_of_a_client_that_went(front: Door) -> None:
-    with front.asking("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": 8_000}) as stream:
+    with front.asking("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": 100_000}) as stream:
         assert stream.readline().startswith(b"data: ")
         assert running(front) >= 1
     until(lambda: running(front) == 0)

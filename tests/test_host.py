@@ -45,8 +45,8 @@ def test_the_user_data_is_every_file_and_the_limit_first() -> None:
 
 
 def test_the_user_data_leaves_room() -> None:
-    """A command line of 7,000 characters that cannot be packed much still fits below EC2's 16 KB."""
-    longest = setup(spot=True, nodes=2, argv=("serve", "--hf-overrides", secrets.token_hex(3500)))
+    """A command line of 8,000 characters that cannot be packed much still fits below EC2's 16 KB."""
+    longest = setup(spot=True, nodes=2, argv=("serve", "--hf-overrides", secrets.token_hex(4000)))
     assert len(cloud_init.packed(cloud_init.user_data(longest))) < cloud_init.USER_DATA_LIMIT_BYTES
 
 
