@@ -222,6 +222,13 @@ def need() -> Callable[[str, str], NoReturn]:
     return skip_or_fail
 
 
+@pytest.fixture(scope="session")
+def has_haproxy() -> None:
+    """For what runs a gateway: HAProxy itself."""
+    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
+        skip_or_fail("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
+
+
 @pytest.fixture
 def without_network(need: Callable[[str, str], NoReturn]) -> list[str]:
     """The start of a command that runs in a network of its own, where only loopback answers."""

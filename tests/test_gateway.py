@@ -2,13 +2,12 @@
 
 import json
 import re
-import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -20,15 +19,11 @@ from deploy.gateway import haproxy, key_store, keys
 from deploy.gateway.keys import hashed
 from serving.vllm.prometheus import sums
 
+pytestmark = pytest.mark.usefixtures("has_haproxy")
+
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "MARKERzq7731"}], "max_tokens": 2}
 MESSAGES = {"model": "fake", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
 USAGE: Any = {"stream": True, "stream_options": {"include_usage": True}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def has_haproxy(need: Callable[[str, str], NoReturn]) -> None:
-    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
-        need("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,12 @@
 """A gateway before a back end of another version than it was made for, or before none that it knows."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from doors import Door, door
@@ -15,18 +14,14 @@ from stubbed import until
 
 from deploy.gateway import rotation
 
+pytestmark = pytest.mark.usefixtures("has_haproxy")
+
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
 LATER = {
     "prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4000},
     "completion_tokens_details": {"reasoning_tokens": 7000, "accepted_prediction_tokens": 8000}, "tokens_next": 9000,
 }  # fmt: skip
 """Usage with what later versions tell beside it."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def has_haproxy(need: Callable[[str, str], NoReturn]) -> None:
-    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
-        need("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
 
 
 class Other(BaseHTTPRequestHandler):

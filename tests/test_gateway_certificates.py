@@ -1,13 +1,10 @@
 """The certificate of a gateway as its end comes near: renewed where it is corral's own, told of where it is not."""
 
-import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from doors import NAME, Door, door
@@ -19,13 +16,9 @@ from deploy.gateway.gateway_text import shown
 from deploy.gateway.haproxy_config import TLS
 from infra.errors import HostError
 
+pytestmark = pytest.mark.usefixtures("has_haproxy")
+
 THEN = f"then, with the options that are to hold: corral gateway {NAME}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def has_haproxy(need: Callable[[str, str], NoReturn]) -> None:
-    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
-        need("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """A gateway is changed, drained, stopped and taken away under load; what stands against one; its keys."""
 
 import json
-import shutil
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPSConnection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -30,13 +29,9 @@ from infra.errors import HostError, ServerError, UsageError
 from serving.vllm import stopping
 from serving.vllm.endpoint import Endpoint
 
+pytestmark = pytest.mark.usefixtures("has_haproxy")
+
 ASKED = {"model": "fake", "prompt": "a", "stream": True, "stream_options": {"include_usage": True}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def has_haproxy(need: Callable[[str, str], NoReturn]) -> None:
-    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
-        need("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
 
 
 @pytest.fixture

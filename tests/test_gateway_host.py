@@ -46,12 +46,6 @@ SETUP = GatewaySetup(
 
 
 @pytest.fixture
-def has_haproxy(need: Callable[[str, str], NoReturn]) -> None:
-    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
-        need("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
-
-
-@pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every command line that a host is given."""
     on_host.reached.cache_clear()

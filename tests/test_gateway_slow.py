@@ -2,13 +2,11 @@
 
 import json
 import resource
-import shutil
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from doors import Door, door
@@ -17,16 +15,12 @@ from stubbed import until
 
 from deploy.gateway import gateway, haproxy_config, rotation
 
+pytestmark = pytest.mark.usefixtures("has_haproxy")
+
 LIMIT_S = 1
 SILENT = 1000
 ASKED = {"messages": [{"role": "user", "content": "x" * 200_000}], "model": "fake", "stream": True}
 PADDED = json.dumps(ASKED | {"max_tokens": 2}).encode()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def has_haproxy(need: Callable[[str, str], NoReturn]) -> None:
-    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
-        need("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
 
 
 @pytest.fixture(scope="module")

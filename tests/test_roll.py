@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,15 +26,11 @@ from infra.onhost import idle
 from serving.probe.endpoint_options import EndpointOptions
 from serving.vllm.endpoint import Endpoint
 
+pytestmark = pytest.mark.usefixtures("has_haproxy")
+
 ASKED = {"model": "fake", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 20}
 PROMPTS: tuple[Any, ...] = ("a word or two", [3, 4, 5, 6, 7])
 Said = tuple[int, str, str]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def has_haproxy(need: Callable[[str, str], NoReturn]) -> None:
-    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
-        need("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
 
 
 @pytest.fixture
