@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deploy.gateway import haproxy
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import Server, config
 from deploy.gateway.keys import Key, KeyLimits, entry, hashed, made, map_text
@@ -67,3 +68,16 @@ def test_what_is_reckoned_from_an_audit(tmp_path: Path) -> None:
 def test_a_key_without_limits_has_the_gateways() -> None:
     key = Key(id="a-1", person="a", sha256="0" * 64, created_at=NOW)
     assert entry(key, GatewayOptions()) == "a-1|0|600|64|0|"
+
+
+def test_what_haproxy_does_not_take_is_told_by_the_first_of_its_alerts() -> None:
+    said = (
+        "[NOTICE]   (7) : haproxy version is 2.6.12-1+deb12u2\n"
+        "[ALERT]    (7) : config : parsing [haproxy.cfg:3] : unknown keyword 'gobal' out of section.\n"
+        "[ALERT]    (7) : config : Fatal errors found in configuration.\n"
+    )
+    refused = haproxy.not_taken(said)
+    assert (refused.message, refused.hint) == (
+        "HAProxy does not take that: config : parsing [haproxy.cfg:3] : unknown keyword 'gobal' out of section.",
+        "See what it would be told: the same command with --dry-run",
+    )

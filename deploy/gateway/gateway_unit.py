@@ -11,7 +11,7 @@ from deploy.gateway.haproxy_config import MASTER, Server
 from deploy.gateway.keys import Keys
 from deploy.gateway.on_host import OnHost
 from deploy.targets.deployment import Deployment
-from deploy.targets.ssh import host_unit, operators
+from deploy.targets.ssh import host_unit, one_key, operators
 from deploy.targets.ssh.replicas import engines, names
 from infra import host as hosts
 from infra import host_gateway
@@ -72,7 +72,7 @@ def start(
     kept = keys.merged(key_store.parsed(was, there.host), known)
     progress(f"{there.host}: bringing the gateway")
     texts = {
-        haproxy_config.CONFIG: haproxy_config.config(asked, servers, engine_key(deployment, host)),
+        haproxy_config.CONFIG: haproxy_config.config(asked, servers, one_key.held_by(host, deployment.name)),
         haproxy_config.LUA: shipped_text("deploy.gateway", "gateway.lua"),
         haproxy_config.KEYS_MAP: keys.map_text(kept.keys, asked),
         on_host.KEYS: kept.text(),
@@ -84,7 +84,7 @@ def start(
     if tried.code == CHANGED:
         raise on_host.changed(there)
     if tried.code:
-        raise UsageError(f"HAProxy does not take that: {haproxy.alert(tried.stdout)}", "")
+        raise haproxy.not_taken(tried.stdout)
     document.write(folder / DOCUMENT)
     certificates.keep(folder, asked, certificate)
     host.write(host_gateway.files(setup(deployment, asked, servers, program)))
@@ -193,12 +193,6 @@ def named(asked: GatewayOptions, host: Host) -> GatewayOptions:
     if asked.tls_name or asked.host not in ("0.0.0.0", "::"):
         return asked
     return asked.model_copy(update={"tls_name": (host.address(),)})
-
-
-def engine_key(deployment: Deployment, host: Host) -> str:
-    """The key that the host made for its server."""
-    said = host.run(["cat", f"{hosts.root(deployment.name)}/secrets.env"], as_root=True).stdout
-    return said.strip().removeprefix("VLLM_API_KEY=")
 
 
 def bring(there: OnHost, host: Host, texts: Mapping[str, str]) -> None:

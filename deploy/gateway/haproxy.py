@@ -73,8 +73,16 @@ def check(program: str, folder: Path, text: str) -> None:
         file.flush()
         done = run(program, "-c", "-C", str(folder), "-f", file.name)
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if line.startswith("[ALERT]")), "no reason")
-        raise UsageError(f"HAProxy does not take that: {said.partition(') : ')[2] or said}", "")
+        raise not_taken(done.stderr)
+
+
+def not_taken(said: str) -> UsageError:
+    """Of what its check said the first alert: the others follow from that."""
+    why = next((line for line in said.splitlines() if line.startswith("[ALERT]")), "no reason")
+    return UsageError(
+        f"HAProxy does not take that: {why.partition(') : ')[2] or why}",
+        "See what it would be told: the same command with --dry-run",
+    )
 
 
 def refuse_taken(host: str, port: int | None) -> None:

@@ -62,13 +62,17 @@ def with_another(deployment: Deployment) -> tuple[str, ...]:
     return tuple(each for each in deployment.hosts if file(deployment, Host(each)) != shared)
 
 
+def held_by(host: Host, name: str, check: bool = True) -> str:
+    """The key that a host has; empty, without `check`, where it has none. Raises HostError where it cannot be read."""
+    said = host.run(["cat", f"{hosts.root(name)}/secrets.env"], as_root=True, check=check).stdout
+    return said.strip().removeprefix("VLLM_API_KEY=")
+
+
 def settle(deployment: Deployment) -> None:
     """Have the key lie here, for its owner alone; nothing where each host makes its own. Raises HostError."""
     if not is_shared(deployment):
         return
-    at = connected(deployment.hosts[0])
-    said = at.run(["cat", f"{hosts.root(deployment.name)}/secrets.env"], as_root=True, check=False).stdout
-    if key := said.strip().removeprefix("VLLM_API_KEY="):
+    if key := held_by(connected(deployment.hosts[0]), deployment.name, check=False):
         write_text_atomically(server.key_file(folder(deployment.name)), f"{key}\n")
     else:
         server.api_key(folder(deployment.name))

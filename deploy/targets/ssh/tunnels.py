@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ssh import one_key
-from infra import host as hosts
 from infra.errors import DocumentError, HostError
 from infra.ports import free_port, is_free
 from infra.record import Document, removed, write_text_atomically
@@ -65,9 +64,7 @@ def described(deployment: Deployment, host: Host, base_url: str) -> Endpoint:
 
 def fetch_key(deployment: Deployment, host: Host) -> None:
     """Keep the key the host made for itself in a file only its owner can read."""
-    said = host.run(["cat", f"{hosts.root(deployment.name)}/secrets.env"], as_root=True).stdout
-    key = said.strip().removeprefix("VLLM_API_KEY=")
-    write_text_atomically(one_key.file(deployment, host), f"{key}\n")
+    write_text_atomically(one_key.file(deployment, host), f"{one_key.held_by(host, deployment.name)}\n")
 
 
 def close(deployment: Deployment) -> None:
