@@ -91,7 +91,7 @@ def affordable(order: Order, survey: Survey, region: str) -> Survey:
     if not fair:
         raise CapacityError(
             f"No place in {region} costs as little as was agreed to: {order.usd_per_hour:.3f} USD per hour for all.",
-            f"Try again later: corral serve {order.name}",
+            "",  # that is of the whole try
         )
     return survey.model_copy(update={"spots": tuple(fair)})
 
