@@ -129,6 +129,7 @@ def main() -> int:
 def measured(seconds: int, rounds: int, repeats: int) -> tuple[list[Fit], list[Part]]:
     """The fits, and the parts of the loads in the order of LOADS, round after round."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server, awake():
+        server.fitted(1)  # what a shape costs when it comes for the first time is no step's
         fits, parts = [server.fitted(repeats)], list[Part]()
         full = most_per_s(fits[0].steps)
         for _ in range(rounds):
@@ -172,7 +173,6 @@ class Running:
     def fitted(self, repeats: int) -> Fit:
         """What steps take, the median TTFT of lone prompts by their tokens, and what the API process did meanwhile."""
         decode, prefill, idle, windows = {}, dict[int, float](), {}, []
-        self.watched(closed(8), 8, 4, 64, 8)  # what a first request costs is no step's
         steps = 20 * repeats
         for running in RUNNING:
             window, results, _ = self.watched(closed(running), running, running, CONTEXT - steps // 2, steps)
@@ -345,9 +345,9 @@ def token_times_s(result: Result) -> list[float]:
 
 
 def most_per_s(steps: Steps) -> float:
-    """Requests of 256 in and 64 out that full steps come to."""
+    """Requests of 256 in and 64 out that full steps come to, where each prompt takes as much as a lone one: the scale of LOADS."""
     step_s = steps.time()
-    return float(1 / (64 * step_s(32, 0) / 32 + step_s(32, 256) - step_s(32, 0)))
+    return float(1 / (64 * step_s(32, 0) / 32 + step_s(0, 256) - step_s(1, 0)))
 
 
 def compared(parts: Sequence[Part], steps: Steps, api: Api, band: float) -> dict[str, dict[str, float]]:

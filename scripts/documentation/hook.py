@@ -17,6 +17,7 @@ KEPT_ELSEWHERE = {
     "reference/checks.md": "serving/CHECKS.md",
     "reference/changelog.md": "CHANGELOG.md",
     "figures/probe-2026-11-26.md": "scripts/bench_probe/figures-2026-11-26.md",
+    "figures/probe-2026-11-30.md": "scripts/bench_probe/figures-2026-11-30.md",
     "figures/fetch-2026-11-29.json": "scripts/bench_fetch/figures-2026-11-29.json",
     "figures/kills-2026-11-30.json": "scripts/bench_fetch/kills-2026-11-30.json",
 }
@@ -31,7 +32,8 @@ def on_config(config: Any) -> Any:
         {"Promises and their limits": "reference/promises.md"},
         {"Other planners": "reference/peers.md"},
         {"Acceptance checks": "reference/checks.md"},
-        {"How wrong the probe's clock is": "figures/probe-2026-11-26.md"},
+        {"How wrong the probe's clock is": "figures/probe-2026-11-30.md"},
+        {"The probe beside GuideLLM and AIPerf": "figures/probe-2026-11-26.md"},
         {"Changes": "reference/changelog.md"},
     ]
     return config
