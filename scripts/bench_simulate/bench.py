@@ -345,7 +345,7 @@ def token_times_s(result: Result) -> list[float]:
 
 
 def most_per_s(steps: Steps) -> float:
-    """Requests of 256 in and 64 out that full steps come to, where each prompt takes as much as a lone one: the scale of LOADS."""
+    """Requests of 256 in and 64 out that full steps come to, each prompt taking as much as a lone one: LOADS' scale."""
     step_s = steps.time()
     return float(1 / (64 * step_s(32, 0) / 32 + step_s(0, 256) - step_s(1, 0)))
 

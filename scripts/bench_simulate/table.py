@@ -22,8 +22,8 @@ class Steps(NamedTuple):
     def time(self, slower: float = 1.0) -> StepTime:
         """Between what was measured, on a line; a step that does both adds what a prompt takes beyond the shortest one.
 
-        Not beyond a decoding step: a lone prompt wakes an engine that was idle, which takes 2 ms more here (the shortest, of
-        16 tokens, 5.7 ms where a token is decoded in 3.3, 2026-11-30); beside others no prompt pays that.
+        Not beyond a decoding step: a lone prompt wakes an engine that was idle, which takes 2 ms more here (the
+        shortest, of 16 tokens, 5.7 ms where a token is decoded in 3.3, 2026-11-30); beside others no prompt pays that.
         """
         decode, prefill = line(self.decode_s), line(self.prefill_s)
         base = max(decode(1), prefill(0))
