@@ -10,7 +10,9 @@ from scripts.bench_simulate.table import (
     band_of,
     figures,
     line,
+    middle_figures,
     middle_of,
+    paces_of,
     plain_step_s,
     simulated,
 )
@@ -37,12 +39,14 @@ def test_beside_others_a_prompt_adds_what_it_takes_beyond_the_shortest() -> None
 def test_the_median_of_several_fits_is_at_the_points_of_the_first() -> None:
     """The second is twice as slow; its prompts were of other lengths."""
     slow = Steps({1: 0.010, 8: 0.024}, {6: 0.012, 16: 0.014, 116: 0.034})
-    one, two = Fit(STEPS, {16: 0.01}, [Window(1, 1, 1, 1)]), Fit(slow, {26: 0.03}, [Window(2, 2, 2, 2)])
-    (decode_s, prefill_s), idle_s, windows = middle_of([one, two])
+    one = Fit(STEPS, {16: 0.01}, [Window(1, 1, 1, 1)], [0.9, 1.1])
+    two = Fit(slow, {26: 0.03}, [Window(2, 2, 2, 2)], [1.2, 0.8])
+    (decode_s, prefill_s), idle_s, windows, paces = middle_of([one, two])
     assert decode_s == pytest.approx({1: 0.0075, 8: 0.018})
     assert prefill_s == pytest.approx({16: 0.0105, 116: 0.0255})
     assert idle_s == pytest.approx({16: 0.02})
     assert windows == [Window(1, 1, 1, 1), Window(2, 2, 2, 2)]
+    assert paces == [0.9, 1.1, 1.2, 0.8]
     disturbed = Fit(Steps({1: 9.0, 8: 9.0}, {16: 9.0, 116: 9.0}), {16: 9.0}, [])
     assert middle_of([one, disturbed, one])[:2] == one[:2]
 
@@ -57,6 +61,8 @@ def test_a_step_is_measured_while_all_streams_decode() -> None:
     """The second begins at 2.5 s, the first ends at 6 s: 1 s, 1 s, 1 s of the first, 1.5 s of the second."""
     first, second = (0, 1, 2, 3, 4, 5, 6), (2.5, 4, 8)
     assert plain_step_s([first, second]) == pytest.approx((1 + 1 + 1 + 1.5) / 4)
+    assert paces_of([second, first]) == [1.0]
+    assert paces_of([(0, 1, 4), (0, 2, 4)]) == [0.5, 1.5]
 
 
 def test_the_api_process_is_found_again() -> None:
@@ -85,11 +91,12 @@ def test_the_api_process_is_found_again() -> None:
 def test_the_figures_of_known_arrivals() -> None:
     """Two that do not meet: 7 ms to the first of three tokens, then 5 ms each; the other part was slower."""
     requests = [Request(1.0, 16, 3), Request(2.0, 16, 3)]
-    found = simulated(requests, STEPS, ROOM, NO_API, 2.0)
+    fit = Fit(STEPS, {}, [])
+    found = simulated(requests, fit, ROOM, NO_API, 2.0)
     assert [*found.answers] == [pytest.approx((0.014, 0.01, 0.01))] * 2
     assert found.requests == requests
     assert found.lasted_s == pytest.approx(1.034)
-    slower = simulated(requests[:1], STEPS, ROOM, NO_API, 4.0)
+    slower = simulated(requests[:1], fit, ROOM, NO_API, 4.0)
     assert figures([found, slower]) == pytest.approx(
         {
             "ttft_p50_ms": 14,
@@ -99,3 +106,15 @@ def test_the_figures_of_known_arrivals() -> None:
             "tokens_per_s": 9 / (1.034 + 0.068),
         }
     )
+    slowest = simulated(requests[:1], fit, ROOM, NO_API, 40.0)
+    assert middle_figures([slowest, slower, found]) == pytest.approx(
+        figures([slower]) | {"tokens_per_s": 6 / 1.034}
+    )
+
+
+def test_each_step_has_a_pace_of_its_own() -> None:
+    """The prompt's step takes half as long; then one of 1.5 times 5 ms, one of half of it, and so on."""
+    fit = Fit(STEPS, {}, [], [0.5, 1.5])
+    found = simulated([Request(1.0, 16, 4)], fit, ROOM, NO_API, 1.0)
+    assert [*found.answers] == [pytest.approx((0.0035, (0.0075 + 0.0025 + 0.0075) / 3, 0.0075))]
+    assert found.lasted_s == pytest.approx(0.0035 + 0.0175)

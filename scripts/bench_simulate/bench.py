@@ -7,12 +7,14 @@ Fit: the time of a step by running streams (the mean of the gaps at the client w
 of a lone prompt (the engine's request_prefill_time histogram), the API process's CPU by requests, steps and tokens, and
 what is left of the TTFT of a lone request: of its median, for one in three waits for something that is not the engine,
 which made the mean 12 % longer than what half of the requests of a load waited (14.0 ms, 2026-11-30).
-Loads, none of them fitted to: five below the knee, two near it, Poisson, each in parts, the fit before and after each
-round of all of them. What is simulated has the median of the fits; what the steps of nine of ten pairs of fits in a row
-do not differ by more than is the band of the steps, 5 % or more. The simulation is given the arrivals that the probe
-really made. Times count from the sending, at the client.
-Judged: below the knee all five figures within 15 % of what was measured; near it the truth between a simulation of all
-steps as fast, and one as slow, as the band has them.
+Loads, none of them fitted to: five below the knee, two near it, Poisson, in four rounds, the fit before and after each
+round. A round is simulated with the middle of the two fits around it, for the pace of a rented core changes by minutes
+(its TPOT at 8 % of full was 3.2, 3.5, 3.8 and 4.5 ms in four rounds, 2026-11-30), and its steps vary as those of the
+fits did, one after another. What the steps of nine of ten pairs of fits in a row do not differ by more than is the
+band of the steps, 5 % or more. The simulation is given the arrivals that the probe really made. Times count from the
+sending, at the client.
+Judged, each figure by its median over the rounds: below the knee all five within 15 % of what was measured; near it
+the truth between a simulation of all steps as fast, and one as slow, as the band has them.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -42,8 +44,9 @@ from table import (
     Window,
     api_of,
     band_of,
-    figures,
+    middle_figures,
     middle_of,
+    paces_of,
     plain_step_s,
     simulated,
 )
@@ -115,7 +118,8 @@ def main() -> int:
     fit = middle_of(fits)
     steps, api = fit.steps, api_of(fit)
     band = max(LEAST_BAND, band_of(fits))
-    rows = [compared(parts[which :: len(LOADS)], steps, api, band) for which in range(len(LOADS))]
+    around = [middle_of(pair) for pair in pairwise(fits)]
+    rows = [compared(parts[which :: len(LOADS)], around, api, band) for which in range(len(LOADS))]
     judged = [judge(row, below) for row, (*_, below) in zip(rows, LOADS, strict=True)]
     print(report(head, steps, api, band, rows, judged))
     if asked.keep:
@@ -145,8 +149,8 @@ def measured_before(file: Path) -> tuple[str, list[Fit], list[Part]]:
     return (
         head,
         [
-            Fit(Steps(*map(numbered, steps)), numbered(idle_s), [Window(*each) for each in windows])
-            for steps, idle_s, windows in fits
+            Fit(Steps(*map(numbered, steps)), numbered(idle_s), [Window(*each) for each in windows], paces)
+            for steps, idle_s, windows, paces in fits
         ],
         [
             Part([Request(*each) for each in requests], [Served(*each) for each in answers], lasted_s)
@@ -172,11 +176,13 @@ class Running:
 
     def fitted(self, repeats: int) -> Fit:
         """What steps take, the median TTFT of lone prompts by their tokens, and what the API process did meanwhile."""
-        decode, prefill, idle, windows = {}, dict[int, float](), {}, []
+        decode, prefill, idle, windows, paces = {}, dict[int, float](), {}, [], list[float]()
         steps = 20 * repeats
         for running in RUNNING:
             window, results, _ = self.watched(closed(running), running, running, CONTEXT - steps // 2, steps)
-            decode[running] = plain_step_s([token_times_s(each) for each in results])
+            streams = [token_times_s(each) for each in results]
+            decode[running] = plain_step_s(streams)
+            paces += paces_of(streams)
             windows.append(window)
         for wanted in PREFILLED:
             window, results, (total_s, count) = self.watched(
@@ -187,7 +193,7 @@ class Running:
             prefill[tokens] = (total_s - few_s) / (count - 1)
             idle[tokens] = median(each.gaps_us[0] / 1e6 for each in results)
             windows.append(window)
-        return Fit(Steps(decode, prefill), idle, windows)
+        return Fit(Steps(decode, prefill), idle, windows, paces)
 
     def load(self, rate_per_s: float, input_tokens: str, output_tokens: str, seconds: int) -> Part:
         """An open loop: when each request was sent and how long it was, and what was measured."""
@@ -350,11 +356,18 @@ def most_per_s(steps: Steps) -> float:
     return float(1 / (64 * step_s(32, 0) / 32 + step_s(0, 256) - step_s(1, 0)))
 
 
-def compared(parts: Sequence[Part], steps: Steps, api: Api, band: float) -> dict[str, dict[str, float]]:
-    """Each figure of a load, of all its parts: measured, simulated, and at both ends of the band."""
-    truth = figures(parts)
+def compared(
+    parts: Sequence[Part], around: Sequence[Fit], api: Api, band: float
+) -> dict[str, dict[str, float]]:
+    """Each figure of a load, the median of its rounds: measured, simulated, and at both ends of the band."""
+    truth = middle_figures(parts)
     middle, fast, slow = (
-        figures([simulated(part.requests, steps, ROOM, api, slower) for part in parts])
+        middle_figures(
+            [
+                simulated(part.requests, fit, ROOM, api, slower)
+                for part, fit in zip(parts, around, strict=True)
+            ]
+        )
         for slower in (1.0, 1 / band, band)
     )
     return {

@@ -2,13 +2,14 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain, cycle, pairwise
+from math import inf
 from statistics import fmean, median
 from typing import NamedTuple
 
 import numpy
 
-from serving.sizing.batching import Api, Request, Room, Served, StepTime, served
+from serving.sizing.batching import Api, Request, Room, Served, Server, StepTime
 
 FIGURES = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "tokens_per_s")
 
@@ -19,19 +20,21 @@ class Steps(NamedTuple):
     decode_s: Mapping[int, float]
     prefill_s: Mapping[int, float]
 
-    def time(self, slower: float = 1.0) -> StepTime:
+    def time(self, slower: float = 1.0, paces: Sequence[float] = (1.0,)) -> StepTime:
         """Between what was measured, on a line; a step that does both adds what a prompt takes beyond the shortest one.
 
         Not beyond a decoding step: a lone prompt wakes an engine that was idle, which takes 2 ms more here (the
         shortest, of 16 tokens, 5.7 ms where a token is decoded in 3.3, 2026-11-30); beside others no prompt pays that.
+        Each step asked for takes the next of the paces times as long, and after the last the first again.
         """
         decode, prefill = line(self.decode_s), line(self.prefill_s)
-        base = max(decode(1), prefill(0))
+        base, pace = max(decode(1), prefill(0)), cycle(paces)
 
         def step_s(decoding: int, prefilled: int) -> float:
             if not decoding:
-                return slower * prefill(prefilled)
-            return slower * (decode(decoding) + (max(0.0, prefill(prefilled) - base) if prefilled else 0.0))
+                return slower * next(pace) * prefill(prefilled)
+            beside = max(0.0, prefill(prefilled) - base) if prefilled else 0.0
+            return slower * next(pace) * (decode(decoding) + beside)
 
         return step_s
 
@@ -52,6 +55,8 @@ class Fit(NamedTuple):
     idle_s: Mapping[int, float]
     """The median TTFT of lone requests, by the tokens of their prompts."""
     windows: Sequence[Window]
+    paces: Sequence[float] = (1.0,)
+    """Steps one after another, each as a multiple of the mean of its load: no engine takes the same twice."""
 
 
 class Part(NamedTuple):
@@ -63,7 +68,7 @@ class Part(NamedTuple):
 
 
 def middle_of(fits: Sequence[Fit]) -> Fit:
-    """The median of several, at the points of the first: one of five that was disturbed counts for nothing."""
+    """The median of several, at the points of the first; of two their middle."""
     first = fits[0].steps
     return Fit(
         Steps(
@@ -72,6 +77,7 @@ def middle_of(fits: Sequence[Fit]) -> Fit:
         ),
         middle_line(fits[0].idle_s, [fit.idle_s for fit in fits]),
         [*chain.from_iterable(fit.windows for fit in fits)],
+        [*chain.from_iterable(fit.paces for fit in fits)],
     )
 
 
@@ -93,14 +99,24 @@ def plain_step_s(streams: Sequence[Sequence[float]]) -> float:
 
     Raises ValueError where they never did.
     """
-    begun, ended = max(times[0] for times in streams), min(times[-1] for times in streams)
-    steps = (
-        later - sooner
-        for times in streams
-        for sooner, later in pairwise(times)
-        if begun <= sooner and later <= ended
-    )
-    return fmean(steps)
+    begun, ended = together(streams)
+    return fmean(gap for times in streams for gap in gaps_between(times, begun, ended))
+
+
+def paces_of(streams: Sequence[Sequence[float]]) -> list[float]:
+    """The steps of those streams as the first saw them, one after another, in means of them."""
+    gaps = gaps_between(streams[0], *together(streams))
+    return [gap / fmean(gaps) for gap in gaps]
+
+
+def together(streams: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """From when to when all of them decode."""
+    return max(times[0] for times in streams), min(times[-1] for times in streams)
+
+
+def gaps_between(times: Sequence[float], begun: float, ended: float) -> list[float]:
+    """The gaps that lie between those two moments."""
+    return [later - sooner for sooner, later in pairwise(times) if begun <= sooner and later <= ended]
 
 
 def line(points: Mapping[int, float]) -> Callable[[int], float]:
@@ -155,11 +171,29 @@ def figures(parts: Sequence[Part]) -> dict[str, float]:
     }
 
 
-def simulated(requests: Sequence[Request], steps: Steps, room: Room, api: Api, slower: float) -> Part:
-    """What a simulation makes of those arrivals, when every step takes so many times as long."""
-    answers = served(requests, steps.time(slower), room, api)
-    ended = max(
-        request.at_s + each.ttft_s + each.tpot_s * (request.output_tokens - 1)
-        for request, each in zip(requests, answers, strict=True)
+def simulated(requests: Sequence[Request], fit: Fit, room: Room, api: Api, slower: float) -> Part:
+    """What a simulation makes of those arrivals, when every step takes so many times as long.
+
+    The clock is put forward by less than a step, so that each step has a pace of its own.
+    """
+    server = Server(fit.steps.time(slower, fit.paces), room, api)
+    at_s, least_s = 0.0, min(fit.steps.decode_s.values()) / 2
+    for which, request in enumerate(requests):
+        while (at_s := at_s + least_s) < request.at_s:
+            server.advance(at_s)
+        at_s = request.at_s
+        server.advance(at_s)
+        server.offer(which, request)
+    while server.in_flight:
+        server.advance(at_s := at_s + least_s)
+    server.advance(inf)
+    done = sorted(server.done)
+    return Part(
+        requests, [each.served for each in done], max(each.done_s for each in done) - requests[0].at_s
     )
-    return Part(requests, answers, ended - requests[0].at_s)
+
+
+def middle_figures(parts: Sequence[Part]) -> dict[str, float]:
+    """The median of each figure over the rounds: one that was disturbed, of four, does not decide."""
+    rounds = [figures([part]) for part in parts]
+    return {name: median(each[name] for each in rounds) for name in FIGURES}
