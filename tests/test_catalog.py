@@ -1,5 +1,7 @@
 """A GPU is known by its whole name and the memory it reports; everything near it is refused."""
 
+import math
+
 import pytest
 
 from infra import catalog, gpus
@@ -223,3 +225,87 @@ def test_a_near_miss_is_never_offered_as_another_gpu(typed: str, meant: str) -> 
     said = f"{typed!r} is not a machine corral knows." + (f" Did you mean {meant}?" if meant else "")
     assert unknown.value.message == said
     assert "Describe another: --gpu 'name=L20,memory_gib=48," in unknown.value.hint
+
+
+# Hints, whole: where each leads is tried above.
+
+DESCRIBE = (
+    "Describe another: --gpu 'name=L20,memory_gib=48,memory_gb_per_s=864,bf16_tflops=119,compute_capability=8.9,"
+    "link=pcie'"
+)
+
+
+def test_what_a_machine_may_be_called_is_told_with_every_gpu() -> None:
+    gpus = ", ".join(catalog.gpus())
+    known = f"Use an EC2 type (g5.12xlarge), COUNTxGPU (2xA100-80GB) or local; GPUs: {gpus}. {DESCRIBE}"
+    for typed in ("toaster", "8xTPU"):
+        with pytest.raises(UsageError) as refused:
+            catalog.machine(typed)
+        assert refused.value.hint == known
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "hint"),
+    [
+        ("0xH100", "0xH100: 0 is not a number of machines to plan for.", "Use 1 to 64: 8xH100"),
+        ("65xH100", "65xH100: 65 is not a number of machines to plan for.", "Use 1 to 64: 8xH100"),
+        (
+            "9999xtoaster",
+            "9999xtoaster: 9999 is not a number of machines to plan for.",
+            "Use 1 to 64: 8xH100",
+        ),
+        ("9xH100", "9xH100: 9 GPUs do not make equal hosts of 8.", "Use a multiple of 8: 16xH100"),
+        ("H100", "H100 is a GPU, and not how many.", "For example: 1xH100 or 8xH100"),
+        ("2xA100", "2xA100 is ambiguous: 2xA100-40GB or 2xA100-80GB?", "Say which: --on 2xA100-40GB"),
+        ("A100", "A100 is ambiguous: 8xA100-40GB or 8xA100-80GB?", "Say which: --on 8xA100-40GB"),
+    ],
+)
+def test_what_is_typed_wrongly_has_a_hint_of_its_own(typed: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        catalog.machine(typed)
+    assert (refused.value.message, refused.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize("count", [1, 64])
+def test_the_fewest_and_the_most_that_are_planned_for(count: int) -> None:
+    assert catalog.machine(f"{count}xH100").gpu_count == count
+    assert catalog.machine(f"{count}xg5.12xlarge").hosts == count
+
+
+def test_what_is_reported_and_not_known_has_a_hint() -> None:
+    for name, memory_mib, hint in (
+        (
+            "NVIDIA L20",
+            46_068,
+            f"{DESCRIBE}; with nvml_names, in gpus.toml of corral's home, it is known here too.",
+        ),
+        (
+            "NVIDIA L4",
+            2_878,
+            "Look for a slice (MIG, vGPU), or a container that was given a part of it: nvidia-smi -L",
+        ),
+    ):
+        with pytest.raises(HostError) as refused:
+            catalog.gpu_reported(name, memory_mib)
+        assert refused.value.hint == hint
+
+
+def test_amds_are_served_by_hand() -> None:
+    catalog.check_nvidia("H100")
+    catalog.check_nvidia("of nobody")
+    with pytest.raises(UsageError) as refused:
+        catalog.check_nvidia("MI300X")
+    assert refused.value.hint == (
+        "Start it by hand in vLLM's ROCm image, with what the plan's serve says: corral size ... --json"
+    )
+
+
+def test_the_least_and_the_most_memory_of_a_whole_gpu() -> None:
+    l4 = catalog.gpus()["L4"]
+    least, most = catalog.nvml_memory()
+    assert 0.9 < least < 1 < most < 1.2
+    for memory_mib in (math.ceil(least * l4.memory_mib), math.floor(most * l4.memory_mib)):
+        assert catalog.gpu_reported("NVIDIA L4", memory_mib).name == "L4"
+    for memory_mib in (math.ceil(least * l4.memory_mib) - 1, math.floor(most * l4.memory_mib) + 1):
+        with pytest.raises(HostError):
+            catalog.gpu_reported("NVIDIA L4", memory_mib)

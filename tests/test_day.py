@@ -27,3 +27,13 @@ def test_what_names_no_day_is_refused(epoch: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
     with pytest.raises(UsageError, match="which is no day"):
         today()
+
+
+def test_what_names_no_day_is_told_with_what_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "tomorrow")
+    with pytest.raises(UsageError) as error:
+        today()
+    assert (error.value.message, error.value.hint) == (
+        "SOURCE_DATE_EPOCH is 'tomorrow', which is no day.",
+        "Use whole seconds since 1970, or unset it.",
+    )

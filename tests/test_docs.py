@@ -110,6 +110,9 @@ def test_every_metric_that_is_read_is_told() -> None:
 def test_every_kind_of_file_in_a_home_is_told() -> None:
     said = maker("files").text()
     assert [name for name in (*OWN, *OF_A_DEPLOYMENT) if f"| `{name}` | " not in said] == []
+    sentences = (OWN | OF_A_DEPLOYMENT).values()
+    assert [each for each in sentences if not re.fullmatch(r"[A-Zv].+\.", each)] == []
+    assert len({*sentences}) == len(sentences)
     assert "\n| `plan` | " in said
 
 

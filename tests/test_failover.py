@@ -133,3 +133,37 @@ def test_nowhere_is_told_with_every_attempt_and_what_would_help(
     one: Any = SimpleNamespace(replicas=1, machines=1)
     error = failover.nowhere(one, tried, 0)
     assert (error.message, error.hint) == (said, hint)
+
+
+FAULTS = {
+    "Client.InternalError": "Most often the KMS key that the account's volumes are encrypted with may not be used by "
+    "who launches: aws ec2 get-ebs-default-kms-key-id --region us-east-1; have kms:CreateGrant and kms:Decrypt on it "
+    "allowed.",
+    "Client.InvalidSnapshot.NotFound": "The image's snapshot is gone: name another image (--ami ami-...).",
+    "Client.InstanceInitiatedShutdown": "It shut itself down: another image may not (--ami), or a policy of the "
+    "account's for new machines does it.",
+    "Client.InstanceTerminated": "Somebody ended it, or a rule of the account's that ends such machines: ask "
+    "CloudTrail who called TerminateInstances in us-east-1.",
+    "Client.UserInitiatedShutdown": "Somebody stopped it, or a rule of the account's that stops such machines: ask "
+    "CloudTrail who called StopInstances in us-east-1.",
+    "Client.UserInitiatedHibernate": "Somebody hibernated it: ask CloudTrail who called StopInstances in us-east-1.",
+}
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_what_ec2_lays_to_the_account_has_a_hint_of_its_own(code: str) -> None:
+    with pytest.raises(CloudError) as error:
+        failover.refuse_own_fault(dead(code), HERE)
+    assert error.value.hint == FAULTS[code]
+    assert FAULTS.keys() == failover.OWN_FAULTS.keys()
+
+
+def test_too_few_replicas_are_told_with_how_many_there_are() -> None:
+    three: Any = SimpleNamespace(replicas=3, machines=3)
+    error = failover.nowhere(three, [attempt("InsufficientInstanceCapacity")], 2)
+    assert (error.message, error.hint) == (
+        "Only 2 of 3 machines after 1 attempt: on-demand g5.12xlarge in us-east-1a: InsufficientInstanceCapacity.",
+        f"{MORE_PLACES} To keep as few as there are: --min-replicas 2",
+    )
+    none = failover.nowhere(three, [attempt("InsufficientInstanceCapacity")], 0)
+    assert (none.message.partition(" after")[0], none.hint) == ("Only 0 of 3 machines", MORE_PLACES)

@@ -11,8 +11,9 @@ from test_owned import deployment
 
 from deploy.targets import host_history
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.ssh import host_releases, host_unit
+from deploy.targets.ssh import host_releases, host_unit, one_key, tunnels
 from deploy.targets.ssh.host_unit import UnitState
+from infra.errors import HostError
 from infra.onhost.judge import Look
 from serving.vllm import events, health
 from serving.vllm.endpoint import Endpoint
@@ -198,3 +199,69 @@ def test_what_a_full_disk_of_the_host_did_not_take_is_told_too(tmp_path: Path) -
     assert told(kept, waiting) == ["ready", "died"]
     assert told(kept, tmp_path / "none") == ["ready"]
     assert told(tmp_path / "none", waiting) == ["died"]
+
+
+@pytest.mark.parametrize("active", ["active", "activating"])
+def test_a_server_that_cannot_be_asked_from_here_is_unknown(
+    active: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endpoint(*_: object) -> None:
+        raise HostError("Port 1 is taken.")
+
+    monkeypatch.setattr(tunnels, "endpoint", endpoint)
+    found = host_unit.status(deployment(), Host(f"Record=\nActiveState={active}\n"))  # type: ignore[arg-type]
+    assert (found.state, found.detail, found.endpoint, found.release) == (
+        "unknown",
+        f"its unit is {active}; it cannot be asked from here: Port 1 is taken.",
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "takes_key", "detail", "release"),
+    [
+        ("", True, "answers", None),
+        ("NRestarts=0\nRelease=0123456789ab\n", True, "answers", "0123456789ab"),
+        ("NRestarts=1\n", True, "answers; 1 restart", None),
+        ("NRestarts=2\nRelease=0123456789ab\nTrial=unknown\n", True, "answers; 2 restarts", "unknown on trial"),
+        ("NRestarts=2\n", False,
+         "answers; 2 restarts; it has a key of its own until it is started anew: corral roll scout", None),
+        ("", False, "answers; it has a key of its own until it is started anew: corral roll scout", None),
+    ],
+)  # fmt: skip
+def test_a_server_that_is_asked_is_what_it_answers(
+    said: str, takes_key: bool, detail: str, release: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnels, "endpoint", lambda *_: ENDPOINT)
+    monkeypatch.setattr(host_unit, "verdict", {ENDPOINT: health.Verdict("serving", "answers", None)}.get)
+    monkeypatch.setattr(one_key, "is_taken", lambda *_: takes_key)
+    host = Host(f"Record=\nActiveState=active\n{said}")
+    found = host_unit.status(deployment(), host)  # type: ignore[arg-type]
+    assert (found.state, found.detail, found.endpoint, found.release) == (
+        "serving",
+        detail,
+        ENDPOINT,
+        release,
+    )
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "is_before_start", "has_died"),
+    [
+        ("active", "running", False, False),
+        ("activating", "start-pre", True, False),
+        ("activating", "auto-restart", False, True),
+        ("failed", "failed", False, True),
+        ("inactive", "dead", False, False),
+    ],
+)
+def test_what_a_unit_waits_for_and_whether_it_has_died(
+    active: str, sub: str, is_before_start: bool, has_died: bool
+) -> None:
+    unit = UnitState(active=active, sub=sub)
+    assert (unit.is_before_start, unit.has_died) == (is_before_start, has_died)
+
+
+def test_a_stop_waits_for_requests_and_the_drain_and_then_some() -> None:
+    assert host_unit.stop_timeout_s(deployment(shutdown_timeout=90)) == 2 * 90 + 120

@@ -213,3 +213,101 @@ def test_amds_are_planned_for_and_not_served(
         "CUDA, NVIDIA's container runtime)."
     )
     assert list(home.iterdir()) == [plan]
+
+
+HINT = f"For example: --gpu '{own_gpus.EXAMPLE}'"
+FIELDS = (
+    "One of: name, memory_gib, memory_mib, torch_gib, memory_gb_per_s, bf16_tflops, fp8_tflops, fp4_tflops, "
+    "compute_capability, link, link_gb_per_s, max_per_host, family, aliases, nvml_names, vendor"
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "hint"),
+    [
+        ("L21", HINT),
+        ("memory_gib=", HINT),
+        ("memory_mib=49140", HINT),
+        ("watts=300", FIELDS),
+        ("link=none", "Add max_per_host=1, or say link=pcie"),
+        ("torch_gib=20", "Leave it out."),
+        ("name=H100", "Call yours otherwise: name=my-H100"),
+    ],
+)
+def test_what_is_refused_has_a_hint_of_its_own(
+    changed: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, _, _ = changed.partition("=")
+    text = ",".join([each for each in L20.split(",") if not each.startswith(f"{key}=")] + [changed])
+    monkeypatch.setenv(own_gpus.VARIABLE, text)
+    with pytest.raises(UsageError) as refused:
+        catalog.gpus()
+    assert refused.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        ("", "describes no GPU.", "Begin each with its name: [gpu.L20]"),
+        (
+            "gpu = 5",
+            "is not TOML with tables [gpu.NAME]: 'int' object has no attribute 'items'.",
+            "Mend that line.",
+        ),
+    ],
+)
+def test_a_file_of_the_home_that_is_something_else_has_a_hint(
+    text: str, said: str, hint: str, home: Path
+) -> None:
+    (home / "gpus.toml").write_text(text)
+    with pytest.raises(DocumentError) as refused:
+        catalog.gpus()
+    assert (refused.value.message, refused.value.hint) == (f"{home / 'gpus.toml'} {said}", hint)
+
+
+def test_a_number_beyond_any_is_refused_and_the_largest_that_is_none_is_a_number() -> None:
+    with pytest.raises(UsageError) as refused:
+        own_gpus.as_typed("memory_mib", 1 << 128)
+    assert (refused.value.message, refused.value.hint) == (
+        "memory_mib is beyond any number that is meant here.",
+        HINT,
+    )
+    assert own_gpus.as_typed("memory_mib", (1 << 128) - 1) == str((1 << 128) - 1)
+    assert own_gpus.as_typed("aliases", "a") == ("a",)
+    assert own_gpus.as_typed("name", "a") == "a"
+    assert own_gpus.as_typed("aliases", ["a"]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("torch_gib", "is_meant"), [(38.39, False), (38.41, True), (48.47, True), (48.49, False)]
+)
+def test_what_torch_sees_is_80_to_101_per_cent_of_the_nominal_size(
+    torch_gib: float, is_meant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(own_gpus.VARIABLE, f"{L20},torch_gib={torch_gib}")
+    if is_meant:
+        gpu = catalog.gpus()["L20"]
+        assert (gpu.torch_gib, gpu.torch_gib_error) == (torch_gib, 0.1)
+    else:
+        with pytest.raises(UsageError, match="is not what torch sees of 48 GiB"):
+            catalog.gpus()
+
+
+@pytest.mark.parametrize(
+    ("link", "taken", "gb_per_s"),
+    [
+        ("pcie", "pcie", 24.0),
+        ("nvlink", "nvlink", 300.0),
+        ("xgmi", "nvlink", 300.0),
+        ("infinity-fabric", "nvlink", 300.0),
+        ("none,max_per_host=1", "none", 12.5),
+        ("pcie,link_gb_per_s=50", "pcie", 50.0),
+    ],
+)
+def test_a_link_has_its_usual_speed(
+    link: str, taken: str, gb_per_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(own_gpus.VARIABLE, f"{L20},link={link}")
+    gpu = catalog.gpus()["L20"]
+    assert (gpu.link, gpu.link_gb_per_s) == (taken, gb_per_s)
+    assert sorted(own_gpus.LINKS) == ["infinity-fabric", "none", "nvlink", "pcie", "xgmi"]
