@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_compare import DATA, HAIKU, PLAN, PROBE, SONNET, changed, compared, near
+from test_compare import DATA, DAY, HAIKU, PLAN, PROBE, SONNET, changed, compared, near
 
 from deploy.cli.main import run
+from deploy.costs.compare import compare
+from deploy.costs.compare_options import Question
 from deploy.costs.measured_load import read_measured
 from deploy.costs.operating_point import Promised
 from deploy.costs.request_mix import Kind, mix_of_results
@@ -176,6 +178,23 @@ def test_results_say_what_of_each_prompt_was_cached(tmp_path: Path) -> None:
         Kind(Decimal(1), nine, two, Decimal(4)),
         Kind(Decimal(1), nine, three, nine),  # no more than there is
     )
+
+
+def test_prompts_that_are_cached_stay_so_beside_others_that_are_not(tmp_path: Path) -> None:
+    """Of Haiku 4.5: nine prompts of 10,000 that nobody sent before, one of which 9,000 were read, one of just 4,096.
+
+    9 x 10,000 + (1,000 + 9,000 x 0.10) + (3 + 4,096 x 0.10) + 11 x 100 x 5 millionths of a dollar.
+    """
+    asked = [
+        *[{"input_tokens": 10_000, "output_tokens": 100, "cached_tokens": 0}] * 9,
+        {"input_tokens": 10_000, "output_tokens": 100, "cached_tokens": 9_000},
+        {"input_tokens": 4_099, "output_tokens": 100, "cached_tokens": 4_096},
+    ]
+    measured = read_measured(results(tmp_path, asked), Promised(), allow_invalid=False)
+    question = Question(claude_models=("claude-haiku-4-5",), token_ratio=Decimal(1))
+    (side,) = compare(PLAN, measured, question, DAY).claude
+    assert near(side.usd_per_request * 11 * 1_000_000, "97812.6")
+    assert side.warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -114,9 +114,9 @@ def cache_pays(rates: Rates) -> CachePays:
 
 
 def request_usd(model: ClaudeModel, request: Request, way: Way, on: date) -> Decimal:
-    """What one request costs, exactly. Raises UsageError for a way without a published price."""
+    """What one request costs, exactly, with its cache as it stands. Raises UsageError for a way without a price."""
     refuse_unpriced(model, request, way, on)
-    parts = parts_usd(billed(model, request), model.rates(request.input_tokens))
+    parts = parts_usd(request, model.rates(request.input_tokens))
     return sum(parts.values(), Decimal(0)) * multiplier(way)
 
 

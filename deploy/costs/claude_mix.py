@@ -10,10 +10,10 @@ from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.claude_request import (
     Request,
     age,
-    cache_too_small,
     foretold,
     over_context,
     retirement,
+    unverified_least,
 )
 from deploy.costs.compare_options import Question
 from deploy.costs.likelihood import Draws
@@ -62,15 +62,15 @@ def mean_claude_tokens(alike: Iterable[Alike]) -> Decimal:
 
 
 def billed_alike(model: ClaudeModel, asked: Asked, ratio: Decimal, question: Question) -> tuple[Alike, ...]:
-    """The requests as Claude counts their tokens, by whether they are above the model's step and have a cache."""
+    """The requests as Claude counts their tokens, by whether they are above the model's step, would be cached, and are."""
     step = model.long.above_prompt_tokens if model.long else None
-    sums: dict[tuple[bool, bool], list[Decimal]] = {}
+    sums: dict[tuple[bool, bool, bool], list[Decimal]] = {}
     for kind in prompts_there(asked.mix, question):
         parts = cached_parts(kind, asked.prefix_share, question)
         held = ratio * sum(parts)
-        is_cached = held == 0 or held >= (model.min_cache_tokens or 0)
+        is_cached = held > 0 and held >= (model.min_cache_tokens or 0)
         is_long = step is not None and ratio * kind.input_tokens > step
-        found = sums.setdefault((is_long, is_cached), [Decimal(0)] * 7)
+        found = sums.setdefault((is_long, held > 0, is_cached), [Decimal(0)] * 7)
         cached = (*parts, 0) if is_cached else (0, 0, 0, held)
         amounts = (1, kind.input_tokens, kind.output_tokens, *cached)
         for place, amount in enumerate(amounts):
@@ -139,7 +139,7 @@ def too_short_to_cache(model: ClaudeModel, alike: tuple[Alike, ...]) -> str:
 
 def unverified_cache(model: ClaudeModel, alike: tuple[Alike, ...]) -> str:
     """That nobody verified from how many tokens on the model caches, where that matters to these requests."""
-    return next(filter(None, (cache_too_small(model, each.request) for each in alike)), "")
+    return next(filter(None, (unverified_least(model, each.request) for each in alike)), "")
 
 
 def hidden_step(model: ClaudeModel, alike: tuple[Alike, ...]) -> str:

@@ -110,6 +110,12 @@ def cache_too_small(model: ClaudeModel, request: Request) -> str:
     least, cached = model.min_cache_tokens, request.cached_tokens
     if least is not None and too_short(model, request):
         return f"{model.name} caches prompts from {least:,} tokens on; {count(cached)} are not cached."
+    return unverified_least(model, request)
+
+
+def unverified_least(model: ClaudeModel, request: Request) -> str:
+    """That nobody verified whether a cache this small is kept, which the price takes it to be."""
+    least, cached = model.min_cache_tokens, request.cached_tokens
     if not model.min_cache_verified and 0 < cached < MOST_MIN_CACHE_TOKENS:
         return f"From how many tokens on {model.name} caches a prompt is not verified; {least:,} is taken."
     return ""
