@@ -262,7 +262,8 @@ def test_prices_as_they_stood(ask: str, usd: str, capsys: pytest.CaptureFixture[
     command = f"claude-cost --input-tokens 300000 --output-tokens 1000 --json --model {ask}"
     assert run(command.split()) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (Decimal(str(found["usd"])), found["warnings"]) == (Decimal(usd), [])
+    says = f"Claude's prices are those of {ask[-10:]}, as --at says."
+    assert (Decimal(str(found["usd"])), found["warnings"]) == (Decimal(usd), [says])
 
 
 def test_what_will_hold_is_not_known_and_said() -> None:

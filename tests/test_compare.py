@@ -209,6 +209,7 @@ def test_claude_in_the_eu_and_on_another_day() -> None:
     assert said == {"claude_prices": date(2026, 11, 23), "claude_prices_bedrock": date(2026, 11, 29)}
     then = compared(claude_models=(SONNET,), cache_read_fraction=cached, at=date(2026, 10, 6))
     assert then.claude[0].usd_per_request == Decimal("0.00292")
+    assert "Claude's prices are those of 2026-10-06, as --at says." in then.warnings
 
 
 def test_what_corral_compares_with_of_its_own_accord_is_sold_there_and_then() -> None:

@@ -47,6 +47,26 @@ def test_a_share_that_contradicts_the_probe_is_refused() -> None:
             compared(probe=HIT, cache_read_fraction=Decimal(asked))
 
 
+def test_of_a_probe_that_tells_of_no_cache_a_share_is_said_to_be_claudes_alone() -> None:
+    """Its speed may be that of prompts which were computed whole, and cannot be made another."""
+    said = (
+        "ONE-SIDED: 60% of the prompts are cached at Claude as --cache-read-fraction says; what came from the probed "
+        "server's cache it did not tell, and its speed is taken as it was measured. Without that option neither side "
+        "has a cache; or probe with such prompts: corral probe http://127.0.0.1:8000 --prefix-tokens 900 "
+        "--input-tokens 1000"
+    )
+    for probe, asked, is_said in (
+        (PROBE, "0.6", True),
+        (PROBE, "0", False),
+        (PROBE, None, False),
+        (HIT, "0.9", False),
+    ):
+        found = compared(probe=probe, cache_read_fraction=asked and Decimal(asked))
+        sides = "at Claude alone: the probe tells nothing of one here" if is_said else "on both sides"
+        (line,) = [each.means for each in found.assumptions if each.name == "cache_read"]
+        assert (said in found.warnings, line.endswith(sides)) == (is_said, True)
+
+
 def test_more_than_all_of_a_prompt_is_not_cached() -> None:
     with pytest.raises(UsageError, match="add up to more than 1"):
         compared(probe=HIT, cache_write_1h_fraction=Decimal("0.2"))

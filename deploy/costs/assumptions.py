@@ -9,6 +9,7 @@ from deploy.costs.knobs import Assumption, Knobs, Whose
 from deploy.costs.machine_price import MachinePrice
 from deploy.costs.purchase import counted_of_purchase
 from deploy.costs.request_mix import Mix
+from deploy.costs.same_traffic import is_silent
 from deploy.costs.self_hosted import OurSide
 from infra.money import count, percent
 from serving.probe.report import ProbeReport
@@ -44,7 +45,7 @@ def assumptions_of(
         token_ratio(chosen),
         *speed_lines(plan, probe, speed, mix),
         *(knob(plan, name, values, question) for name in counted(values, price)),
-        *claude_lines(question, speed),
+        *claude_lines(question, speed, is_silent(probe)),
     )
 
 

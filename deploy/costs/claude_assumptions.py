@@ -13,11 +13,11 @@ from infra.money import count, percent
 NOT_CORRECTED = "quality, verbosity beyond --claude-output-ratio, rate limits"
 
 
-def claude_lines(question: Question, speed: Speed) -> tuple[Assumption, ...]:
-    """How the requests are sent to Claude, and what nobody corrected."""
+def claude_lines(question: Question, speed: Speed, is_silent: bool) -> tuple[Assumption, ...]:
+    """How the requests are sent to Claude, and what nobody corrected; `is_silent`: a probe that tells of no cache."""
     return (
         *price_lines(question),
-        *cache_lines(question, speed),
+        *cache_lines(question, speed, is_silent),
         *asked_again(question),
         *longer_prompts(question),
         chosen_number(
@@ -59,14 +59,15 @@ def price_lines(question: Question) -> tuple[Assumption, ...]:
     )
 
 
-def cache_lines(question: Question, speed: Speed) -> tuple[Assumption, ...]:
+def cache_lines(question: Question, speed: Speed, is_silent: bool) -> tuple[Assumption, ...]:
     """How much of a prompt a prefix cache holds: of both sides; and what is written for it at Claude."""
     share = speed.prefix_share
     written = (question.cache_write_fraction, question.cache_write_1h_fraction)
     less = "; here the planner reckons with 99%" if share > MOST_PLANNED and speed.basis == "modelled" else ""
+    sides = "at Claude alone: the probe tells nothing of one here" if share and is_silent else "on both sides"
     read = chosen_number(
         "cache_read",
-        f"share of the prompt read from a prefix cache, on both sides{less}",
+        f"share of the prompt read from a prefix cache, {sides}{less}",
         percent(share),
         share,
     )

@@ -10,7 +10,7 @@ from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.claude_request import (
     Request,
     age,
-    foretold,
+    of_a_day,
     over_context,
     retirement,
     unverified_least,
@@ -62,7 +62,7 @@ def mean_claude_tokens(alike: Iterable[Alike]) -> Decimal:
 
 
 def billed_alike(model: ClaudeModel, asked: Asked, ratio: Decimal, question: Question) -> tuple[Alike, ...]:
-    """The requests as Claude counts their tokens, by whether they are above the model's step, would be cached, and are."""
+    """The requests as Claude counts their tokens, by whether they are above its step, would be cached and are."""
     step = model.long.above_prompt_tokens if model.long else None
     sums: dict[tuple[bool, bool, bool], list[Decimal]] = {}
     for kind in prompts_there(asked.mix, question):
@@ -120,7 +120,7 @@ def mix_warnings(
         over_context(model, whole),
         too_short_to_cache(model, alike) or unverified_cache(model, alike),
         hidden_step(model, alike) if asked.is_average else "",
-        foretold(model, on) if question.at else age(on),
+        of_a_day(model, on) if question.at else age(on),
     )
     return tuple(text for text in every if text)
 

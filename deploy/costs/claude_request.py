@@ -53,7 +53,7 @@ def warnings(model: ClaudeModel, request: Request, on: date, asked_for: bool = F
         retirement(model, on),
         over_context(model, request),
         cache_too_small(model, request),
-        foretold(model, on) if asked_for else age(on),
+        of_a_day(model, on) if asked_for else age(on),
     )
     return tuple(text for text in every if text)
 
@@ -121,10 +121,12 @@ def unverified_least(model: ClaudeModel, request: Request) -> str:
     return ""
 
 
-def foretold(model: ClaudeModel, on: date) -> str:
-    """That the day is after the one on which the prices were read."""
+def of_a_day(model: ClaudeModel, on: date) -> str:
+    """Of which day the prices are that somebody named: that one, or the last one on which they were read before."""
     read = platforms()[model.platform].checked_on
-    return f"What will hold on {on} is not known: these are the prices of {read}." if on > read else ""
+    if on > read:
+        return f"What will hold on {on} is not known: these are the prices of {read}."
+    return f"Claude's prices are those of {on}, as --at says."
 
 
 def age(on: date) -> str:

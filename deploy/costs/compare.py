@@ -113,7 +113,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
         sensitivity=swings(ours, chosen),
         warnings=(
             *filter(None, (short(plan),)),
-            *doubts(plan, probe, chosen.token_ratio, speed.point),
+            *doubts(plan, probe, chosen.token_ratio, speed.point, question.cache_read_fraction),
             *price.doubts(on),
             *hosted_doubts(others, question.batch),
             *dict.fromkeys(w for s in sides for w in s.warnings),

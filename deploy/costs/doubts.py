@@ -1,9 +1,13 @@
 """PURE: what makes a comparison's dollars mean less than they look: a toy model, a CPU, a guess, a poor probe."""
 
+from decimal import Decimal
+
 from deploy.costs.comparison import OperatingPoint
 from deploy.costs.same_server import differences
+from deploy.costs.same_traffic import is_silent
 from deploy.costs.token_ratio import TokenRatio, table
 from infra.argument import pasted
+from infra.money import percent
 from serving.model.families import families
 from serving.model.models import models
 from serving.probe.report import ProbeReport
@@ -15,12 +19,16 @@ TOY_BELOW_BYTES = 20_000_000_000
 
 
 def doubts(
-    plan: Plan, probe: ProbeReport | None, ratio: TokenRatio, point: OperatingPoint
+    plan: Plan,
+    probe: ProbeReport | None,
+    ratio: TokenRatio,
+    point: OperatingPoint,
+    cached: Decimal | None,
 ) -> tuple[str, ...]:
-    """What makes the dollars mean less than they look, the loudest first."""
+    """What makes the dollars mean less than they look, the loudest first; `cached`: of the prompts, as it was said."""
     of_plan = (toy(plan), no_gpu(plan), unmeasured(probe), misfit(plan), other_tokenizer(plan, ratio))
     of_both = differences(plan, probe) if probe else ()
-    every = (*of_plan, *doubts_of_probe(probe), one_load(probe, point), *of_both)
+    every = (*of_plan, *doubts_of_probe(probe), one_load(probe, point), unseen_cache(probe, cached), *of_both)
     return tuple(text for text in every if text)
 
 
@@ -63,6 +71,18 @@ def one_load(probe: ProbeReport | None, point: OperatingPoint) -> str:
     return (
         f"The probe is of one load, {point.load}, and nothing shows that the machine can serve no more: the real "
         f"capacity may be higher. A sweep finds it: corral probe sweep {pasted(probe.url)}, then --probe sweep.json."
+    )
+
+
+def unseen_cache(probe: ProbeReport | None, cached: Decimal | None) -> str:
+    """That a share in the cache makes Claude cheaper, and nobody knows whether the probed server had as much of it."""
+    if not cached or probe is None or not is_silent(probe):
+        return ""
+    return (
+        f"ONE-SIDED: {percent(cached)} of the prompts are cached at Claude as --cache-read-fraction says; what came "
+        "from the probed server's cache it did not tell, and its speed is taken as it was measured. Without that "
+        "option neither side has a cache; or probe with such prompts: corral probe "
+        f"{pasted(probe.url)} --prefix-tokens 900 --input-tokens 1000"
     )
 
 

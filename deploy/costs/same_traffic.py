@@ -72,6 +72,11 @@ def planned_share(plan: Plan) -> Decimal:
     return exact(plan.further.prefix_cache_hit_rate) if plan.further else Decimal(0)
 
 
+def is_silent(probe: ProbeReport | None) -> bool:
+    """Whether there is a probe, and its server did not say what of the prompts came from its cache."""
+    return probe is not None and measured_share(probe) is None
+
+
 def measured_share(probe: ProbeReport) -> Decimal | None:
     """Of the probe's prompts, what came from the server's cache; None where the server does not say."""
     cached, rate = probe.cached_input_tokens, probe.server.prefix_cache_hit_rate
