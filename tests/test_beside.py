@@ -28,8 +28,7 @@ from deploy.releases.upgrade_options import UpgradeOptions
 from deploy.targets import adapters as brought_here
 from deploy.targets import drafts, hub_weights, licence
 from deploy.targets.deployment import Deployment, folder, load, make
-from deploy.targets.ec2 import boxes, judged_start, ordering, tunnels
-from deploy.targets.ec2 import place as ec2
+from deploy.targets.ec2 import boxes, each_server, judged_start, ordering, tunnels
 from deploy.targets.ec2.options import BoxOptions, Ec2Options
 from deploy.targets.local import cached_weights
 from deploy.targets.local import place as local
@@ -195,7 +194,7 @@ def test_a_box_serves_once_its_adapters_change_what_it_says(
     monkeypatch.setattr(tunnels, "endpoint", lambda *_: answering)
     monkeypatch.setattr(lora_proof, "require", lambda endpoint, names: asked.append((endpoint, names)))
     nobody: Any = None
-    assert ec2.served(nobody, made, order) == answering
+    assert each_server.served(nobody, made, order) == answering
     assert asked == [(answering, ("tuned",))]
 
 

@@ -1,5 +1,6 @@
 """A replica that is put back: never without its end, more than once in a zone, and what else may be amiss with it."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
@@ -13,13 +14,14 @@ from test_ec2_several import Corral
 
 from deploy.provision_request import Where, placed
 from deploy.targets.deployment import Deployment, folder, make
-from deploy.targets.ec2 import boxes, common_key, judged_start, place, rental, tunnels
+from deploy.targets.ec2 import boxes, common_key, each_server, judged_start, rental, tunnels
 from infra.aws import power, rented_machines
 from infra.aws.api import Aws
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order, utc
 from infra.aws.request import Request
-from infra.errors import AuthError, CapacityError, CloudError, CorralError, HostError
+from infra.errors import AuthError, CapacityError, CloudError, CorralError, HostError, ServerError
+from infra.phase import Phase
 from infra.rented import Rented
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
@@ -43,7 +45,7 @@ def test_what_a_cut_off_try_has_rented_has_its_end_once_it_is_shown(by: str, tmp
         if by == "up":
             up(door(aws, clock, kept), three())
         else:
-            place.put_back(door(aws, clock, kept), Deployment.model_construct(name="t1"), three())
+            each_server.put_back(door(aws, clock, kept), Deployment.model_construct(name="t1"), three())
         clock.sleep(60)
         assert (len(machines(aws)), ends(aws)) == (3, set(machines(aws))), at
 
@@ -135,14 +137,19 @@ class Boxes:
         self.aws = aws
         self.told: list[tuple[str, str]] = []
         self.sick: dict[tuple[str, str], CorralError] = {}
+        self.hung: set[str] = set()
+        """Those that say nothing of their preparation."""
+        self.ready_after_s: dict[str, float] = {}
+        self.at_s: list[float] = []
+        """When each was ready."""
         self.plan = answer_for("scout", "int4", "g5.12xlarge", Options())
         patch = monkeypatch.setattr
-        patch(boxes, "wait_prepared", lambda aws, made, box: self.step("prepare", box))
-        patch(boxes, "wait_told", lambda aws, name, box, minutes: self.step(f"end in {minutes}", box))
+        patch(boxes, "phase", lambda aws, made, box: self.phase(box))
+        patch(boxes, "tell_end", lambda name, box, minutes: self.step(f"end in {minutes}", box))
         patch(common_key, "share", lambda made, some: self.step("key", *some))
         patch(judged_start, "start", lambda aws, made, order, some: self.step("start", *some))
         patch(tunnels, "endpoint", lambda made, order, box: self.at(box.instance_id))
-        patch(boxes, "wait_ready", lambda aws, made, some, at: self.step("ready", *some))
+        patch(boxes, "wait_ready", self.wait_ready)
 
     def step(self, what: str, box: Rented) -> None:
         """Do it, or fail."""
@@ -150,13 +157,36 @@ class Boxes:
         if error := self.sick.get((what, box.instance_id)):
             raise error
 
+    def phase(self, box: Rented) -> Phase:
+        """What a box says of its preparation."""
+        if box.instance_id in self.hung:
+            return Phase()
+        self.step("prepare", box)
+        return Phase(state="prepared", words="prepared")
+
+    def wait_ready(
+        self,
+        aws: Aws,
+        made: Deployment,
+        some: tuple[Rented, ...],
+        at: Endpoint,
+        meanwhile: Callable[[], None],
+    ) -> None:
+        """A server that loads for a while."""
+        end_s = aws.clock() + self.ready_after_s.get(some[0].instance_id, 0)
+        while aws.clock() < end_s:
+            aws.sleep(boxes.POLL_S)
+            meanwhile()
+        self.step("ready", *some)
+        self.at_s.append(aws.clock())
+
     def at(self, key: str) -> Endpoint:
         """Where a box answers."""
         return Endpoint(base_url=f"http://{key}", served_model_name="scout")
 
     def serve(self, order: Order) -> Endpoint:
         """As `corral serve` does."""
-        return place.served(self.aws, make(self.plan, "ec2", "t1"), order)
+        return each_server.served(self.aws, make(self.plan, "ec2", "t1"), order)
 
 
 @pytest.mark.parametrize("step", ["prepare", "key", "start", "ready"])
@@ -184,6 +214,109 @@ def test_a_sick_replica_keeps_no_other_from_being_served(
     with pytest.raises(HostError) as failure:
         there.serve(order)
     assert failure.value is there.sick[step, first]
+
+
+def test_one_that_hangs_before_it_is_prepared_holds_up_no_other_and_is_put_back_once_it_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three()
+    first, second, third = up(at, order).instance_ids
+    there = Boxes(at, monkeypatch)
+    there.hung, there.ready_after_s = {first}, {second: 600}
+    begun_s = clock()
+    with pytest.raises(ServerError) as failure:
+        there.serve(order)
+    instead = (
+        f"To put another in its place: aws ec2 terminate-instances --region us-east-1 --instance-ids {first}; "
+        "then: corral serve t1"
+    )
+    limit = round(boxes.prepared_within_s(make(there.plan, "ec2", "t1")) / 60)
+    assert (failure.value.message, failure.value.hint) == (
+        f"The box was not prepared after {limit} minutes; last: nothing.",
+        f"Read why: corral logs t1; it still costs: corral down t1. {instead}",
+    )
+    # The others were begun at once, and answer when they have loaded.
+    assert [key for what, key in there.told if what == "start"] == [second, third]
+    assert [each - begun_s for each in there.at_s] == [600, 600]
+    said = capsys.readouterr().err
+    assert said.count(f"warning: {first} is not prepared: booting (") == 1
+    assert f" minutes). The others are served. {instead}\n" in said
+
+    lose(aws, first)
+    there.told.clear()
+    answers = there.serve(order)
+    (new,) = set(machines(aws)) - {first, second, third}
+    assert answers == there.at(new)  # it was launched first of its launch
+    assert [key for what, key in there.told if what == "ready"] == [second, third, new]
+
+
+def test_one_that_is_ended_while_it_is_waited_for_is_put_back_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three()
+    first, second, third = up(at, order).instance_ids
+    there = Boxes(at, monkeypatch)
+    there.hung = {first}
+    looks = iter(range(5))
+
+    def phase(box: Rented) -> Phase:
+        if box.instance_id == first and next(looks) == 3:
+            lose(aws, first)
+        return Phase() if box.instance_id == first else Phase(state="prepared", words="prepared")
+
+    monkeypatch.setattr(there, "phase", phase)
+    there.serve(order)
+    (new,) = set(machines(aws)) - {second, third}
+    assert [key for what, key in there.told if what == "ready"] == [second, third, new]
+
+
+def test_one_that_is_prepared_later_is_begun_while_another_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three()
+    first, second, third = up(at, order).instance_ids
+    there = Boxes(at, monkeypatch)
+    there.hung, there.ready_after_s = {third}, {first: 600}
+    begun_s = clock()
+
+    def phase(box: Rented) -> Phase:
+        if clock() - begun_s >= 60:
+            there.hung.clear()
+        return Boxes.phase(there, box)
+
+    monkeypatch.setattr(there, "phase", phase)
+    there.serve(order)
+    assert [what for what in there.told if what[0] in ("start", "ready")] == [
+        ("start", first), ("start", second), ("start", third),
+        ("ready", first), ("ready", second), ("ready", third),
+    ]  # fmt: skip
+    assert clock() - begun_s == 600
+
+
+def test_one_that_was_stopped_and_cannot_be_told_its_end_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three()
+    first, second, third = up(at, order).instance_ids
+    power.stop(at, order)
+    there = Boxes(at, monkeypatch)
+    tell = boxes.tell_end
+
+    def told(name: str, box: Rented, minutes: int) -> None:
+        tell(name, box, minutes)
+        if box.instance_id == first:
+            raise HostError(f"{first} is not reached.", "")
+
+    monkeypatch.setattr(boxes, "tell_end", told)
+    with pytest.raises(HostError, match="is not reached") as failure:
+        there.serve(order)
+    assert failure.value.hint.startswith("It ends itself soon unless it is told: corral extend t1 ")
+    assert [key for what, key in there.told if what == "ready"] == [second, third]
+    assert clock() - there.at_s[-1] >= boxes.TOLD_WITHIN_S
 
 
 def test_one_that_is_stopped_and_finds_no_room_keeps_no_other_from_being_served(

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from deploy.targets import host_deaths
@@ -42,31 +43,57 @@ def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
 
     Raises ServerError when it says that it could not prepare itself, or time is over.
     """
-    limit_s, begun_s = prepared_within_s(deployment), aws.clock()
-    last, told_s = Phase(), begun_s
+    box = Preparation(aws, deployment, machine)
+    wait.until(box.is_over, bool, aws.pace(math.inf, POLL_S))
+    box.require()
 
-    def look() -> Phase:
-        """What it told last, passed on when it is new, or was not said for long."""
-        nonlocal last, told_s
-        now = phase(aws, deployment, machine)
-        if now != last or aws.clock() >= told_s + SAY_EVERY_S:
-            aws.say(f"serve: {machine.instance_id}: {so_far(deployment, now, aws.clock() - begun_s)}")
-            told_s = aws.clock()
-        last = now
-        return now
 
-    wait.until(look, lambda now: now.state in OVER, aws.pace(limit_s, POLL_S))
-    if last.state == "failed" and not last.is_prepared:
-        raise ServerError(
-            f"The box could not prepare itself: {last.words}.", f"Read all: corral logs {deployment.name}"
-        )
-    if last.state == "interrupted":
-        raise ServerError(f"{machine.instance_id}: {last.words}.", again(deployment))
-    if not last.is_prepared:
-        raise ServerError(
-            f"The box was not prepared after {limit_s / 60:.0f} minutes; last: {last.words or 'nothing'}.",
-            next_step(deployment),
-        )
+class Preparation:
+    """How far a box is with engine and weights, looked at again and again."""
+
+    def __init__(self, aws: Aws, deployment: Deployment, machine: Rented) -> None:
+        self._aws, self._deployment, self._machine = aws, deployment, machine
+        self._limit_s = prepared_within_s(deployment)
+        self._begun_s = self._told_s = aws.clock()
+        self._last = Phase()
+
+    @property
+    def _elapsed_s(self) -> float:
+        return self._aws.clock() - self._begun_s
+
+    @property
+    def so_far(self) -> str:
+        """In words, with the time that it may take."""
+        return so_far(self._deployment, self._last, self._elapsed_s)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether half of the time that it may take is over."""
+        return self._elapsed_s >= self._limit_s / 2
+
+    def is_over(self) -> bool:
+        """Look; whether it told its end, or the time is over. What is new, or was not said for long, is passed on."""
+        now = phase(self._aws, self._deployment, self._machine)
+        is_new, self._last = now != self._last, now
+        if is_new or self._aws.clock() >= self._told_s + SAY_EVERY_S:
+            self._aws.say(f"serve: {self._machine.instance_id}: {self.so_far}")
+            self._told_s = self._aws.clock()
+        return now.state in OVER or self._elapsed_s >= self._limit_s
+
+    def require(self) -> None:
+        """Raise ServerError where it is over and the box is not prepared."""
+        last, name = self._last, self._deployment.name
+        if last.state == "failed" and not last.is_prepared:
+            raise ServerError(
+                f"The box could not prepare itself: {last.words}.", f"Read all: corral logs {name}"
+            )
+        if last.state == "interrupted":
+            raise ServerError(f"{self._machine.instance_id}: {last.words}.", again(self._deployment))
+        if not last.is_prepared:
+            raise ServerError(
+                f"The box was not prepared after {self._limit_s / 60:.0f} minutes; last: {last.words or 'nothing'}.",
+                next_step(self._deployment),
+            )
 
 
 def tell_end(name: str, machine: Rented, minutes: int) -> None:
@@ -79,31 +106,36 @@ def tell_end(name: str, machine: Rented, minutes: int) -> None:
         )
 
 
-def wait_told(aws: Aws, name: str, machine: Rented, minutes: int) -> None:
-    """The same of a box that has just started and may not be reached yet. Raises HostError when it never is."""
+class Telling:
+    """Telling a box when it ends itself; it may have just started, and not be reached yet."""
 
-    def untold() -> HostError | None:
+    def __init__(self, aws: Aws, name: str, machine: Rented, end: datetime) -> None:
+        self._aws, self._name, self._machine, self._end = aws, name, machine, end
+        self._since_s: float | None = None
+        self._is_told = False
+
+    def is_done(self) -> bool:
+        """Whether it knows: where it does not it is told once. Raises HostError where it was not reached for long."""
+        if self._is_told:
+            return True
+        left_s = (self._end - self._aws.now()).total_seconds()
+        minutes = max(1, math.ceil(left_s / 60))
+        self._since_s = self._aws.clock() if self._since_s is None else self._since_s
         try:
-            tell_end(name, machine, minutes)
+            tell_end(self._name, self._machine, minutes)
         except HostError as error:
-            return error
-        return None
-
-    def tell(error: HostError | None) -> None:
-        aws.say(f"{machine.instance_id}: {error.message if error else ''}")
-
-    error = wait.until(untold, lambda error: error is None, aws.pace(TOLD_WITHIN_S, POLL_S), tell)
-    if error:
-        error.hint = f"It ends itself soon unless it is told: corral extend {name} {minutes}m"
-        raise error
+            if self._aws.clock() >= self._since_s + TOLD_WITHIN_S:
+                error.hint = f"It ends itself soon unless it is told: corral extend {self._name} {minutes}m"
+                raise
+            self._aws.say(f"{self._machine.instance_id}: {error.message}")
+            return False
+        self._is_told = True
+        return True
 
 
-def tell_common_end(aws: Aws, order: Order, machines: tuple[Rented, ...], end: datetime) -> None:
-    """Tell each that would end itself at another time than all do: it was made to live as long as the first were."""
-    left = max(1, math.ceil((end - aws.now()).total_seconds() / 60))
-    for machine in machines:
-        if abs(machine.launched_at + timedelta(minutes=order.ttl_minutes) - end) > OTHER_END:
-            wait_told(aws, order.name, machine, left)
+def has_other_end(order: Order, machine: Rented, end: datetime) -> bool:
+    """Whether it would end itself at another time than that of all: it was made to live as long as the first were."""
+    return abs(machine.launched_at + timedelta(minutes=order.ttl_minutes) - end) > OTHER_END
 
 
 def prepared_within_s(deployment: Deployment) -> float:
@@ -118,10 +150,17 @@ def so_far(deployment: Deployment, phase: Phase, elapsed_s: float) -> str:
 
 
 @bar.waiting("the server starts")
-def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], endpoint: Endpoint) -> None:
+def wait_ready(
+    aws: Aws,
+    deployment: Deployment,
+    machines: tuple[Rented, ...],
+    endpoint: Endpoint,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Wait until the server has answered a real completion. Raises ServerError when it does not.
 
-    What comes before its start takes nothing of the load's time; systemd has a limit for that.
+    What comes before its start takes nothing of the load's time; systemd has a limit for that. Nor does what is done
+    `meanwhile`, every 15 s.
     """
     began_s = asked_at = aws.clock()
     ended: ServerError | None = None
@@ -132,6 +171,9 @@ def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], e
         if aws.clock() >= asked_at + POLL_S:
             asked_at, ended = aws.clock(), ending(aws, deployment, machines)
             is_early = is_early and any(is_before_start(deployment, machine) for machine in machines)
+            before_s = aws.clock()
+            meanwhile()
+            began_s += aws.clock() - before_s
         if ended:
             return health.DEAD
         if is_early:
@@ -236,9 +278,20 @@ def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[Rented, ...
     return alive
 
 
+def another_for(name: str, machine: Rented) -> str:
+    """How a replica that is not well is ended, and another takes its place."""
+    return (
+        f"To put another in its place: aws ec2 terminate-instances --region {machine.region} "
+        f"--instance-ids {machine.instance_id}; then: corral serve {name}"
+    )
+
+
 def tell_ends(aws: Aws, deployment: Deployment, order: Order) -> None:
-    """Tell each box that was stopped when it ends: what it was told before may be over. Safe to repeat."""
+    """Tell each box that was stopped when it ends: what it was told before may be over. Safe to repeat.
+
+    Raises HostError for one that is never reached.
+    """
     for machine in rented_machines.machines(aws, deployment.name, order.regions):
         if machine.state == "running" and machine.billed_until_start:
-            left_s = (power.end_of(order, [machine]) - aws.now()).total_seconds()
-            wait_told(aws, deployment.name, machine, max(1, math.ceil(left_s / 60)))
+            telling = Telling(aws, deployment.name, machine, power.end_of(order, [machine]))
+            wait.until(telling.is_done, bool, aws.pace(math.inf, POLL_S))

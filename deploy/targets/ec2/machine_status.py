@@ -66,7 +66,10 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
         return said(deployment, "dead", f"{where}: {failure(deployment, order, machine, phase)}")
     if phase.state != "prepared":
         elapsed_s = (aws.now() - machine.launched_at).total_seconds()
-        return said(deployment, "starting", f"{where}: {boxes.so_far(deployment, phase, elapsed_s)}")
+        words = boxes.so_far(deployment, phase, elapsed_s)
+        if order.replicas > 1 and elapsed_s > boxes.prepared_within_s(deployment):
+            words = f"{words}. {boxes.another_for(deployment.name, machine)}"
+        return said(deployment, "starting", f"{where}: {words}")
     try:
         return of_server(deployment, order, machine, leads, where)
     except HostError as error:

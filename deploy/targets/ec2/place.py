@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from deploy.targets import adapters, host_weights, hurry
+from deploy.targets import host_weights, hurry
 from deploy.targets.abilities import VerifiedFolder
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import (
@@ -14,9 +14,9 @@ from deploy.targets.ec2 import (
     common_key,
     documents,
     dry_run,
+    each_server,
     examining,
     journals,
-    judged_start,
     machine_status,
     offered,
     ordering,
@@ -26,20 +26,18 @@ from deploy.targets.ec2 import (
     weights_upload,
 )
 from deploy.targets.ec2.cost import check_limit
-from deploy.targets.ec2.each_server import Servers
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.rental import still_rented
 from deploy.targets.place import LOOK_S, Status, Teardown
 from infra import deadline
-from infra.aws import power, rented_machines, replacing, session
-from infra.aws.api import Aws
+from infra.aws import power, rented_machines, session
 from infra.aws.boto import default_region
 from infra.aws.order import Order, utc
 from infra.aws.renting import told
 from infra.aws.teardown import enabled_regions
-from infra.errors import CloudError, CorralError, Interrupted, UsageError
+from infra.errors import CorralError, Interrupted, UsageError
 from infra.rented import Rented
-from infra.say import progress, warn
+from infra.say import progress
 from serving.sizing.plan import Plan
 from serving.vllm import chat_template, stopping
 from serving.vllm import versions as vllm_versions
@@ -112,84 +110,9 @@ def serve(deployment: Deployment) -> Endpoint:
     """
     aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
     try:
-        return served(aws, deployment, order)
+        return each_server.served(aws, deployment, order)
     except KeyboardInterrupt:
         raise still_rented(aws, order) from None
-
-
-def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
-    """Wait for the machines and their server, whoever waits."""
-    lacking = started(aws, deployment, order)
-    boxes.tell_ends(aws, deployment, order)
-    lacking = lacking or put_back(aws, deployment, order)
-    machines = boxes.running(aws, deployment, order)
-    if order.replicas > 1:
-        tunnels.close(deployment.name, [machine.instance_id for machine in machines])
-    if order.nodes > len(machines):
-        raise CloudError(
-            f"Only {len(machines)} of the {order.nodes} machines of {deployment.name} run.",
-            f"Rent all of them anew: corral up plan.json --target ec2 --name {deployment.name}",
-        )
-    each_of = Servers(order, machines)
-    each_of.each_machine(lambda machine: boxes.wait_prepared(aws, deployment, machine))
-    if order.replicas > 1:
-        end = power.end_of(order, machines)
-        each_of.each(lambda one: boxes.tell_common_end(aws, order, one, end))
-        each_of.each(lambda one: common_key.share(deployment, one))
-    each_of.each(lambda one: judged_start.start(aws, deployment, order, one))
-    found = each_of.each(lambda one: ready(aws, deployment, order, one))
-    for (machine, *_), endpoint in zip(each_of.well[1:], found[1:], strict=True):
-        one_for_all = f"one address for all: corral gateway {deployment.name}"
-        progress(f"{machine.instance_id} answers at {endpoint.base_url}; {one_for_all}")
-    if failed := lacking or each_of.failed:
-        raise failed
-    return found[0]
-
-
-def ready(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> Endpoint:
-    """Where a server answers from here, once it does."""
-    endpoint = tunnels.endpoint(deployment, order, machines[0])
-    boxes.wait_ready(aws, deployment, machines, endpoint)
-    adapters.prove(deployment.plan.serve, endpoint)
-    return endpoint
-
-
-def started(aws: Aws, deployment: Deployment, order: Order) -> CorralError | None:
-    """Start what is stopped. Why that cannot be, where other replicas run, which are served then."""
-    machines = rented_machines.machines(aws, deployment.name, order.regions)
-    if not power.is_stopped(machines):
-        return None
-    try:
-        with documents.alone(deployment.name):
-            tunnels.close(deployment.name)
-            power.start(aws, order)
-    except CorralError as error:
-        if order.replicas == 1 or not replacing.up(machines):
-            raise
-        return error
-    return None
-
-
-def put_back(aws: Aws, deployment: Deployment, order: Order) -> CorralError | None:
-    """Rent the replicas anew that are lost of those that run. Why it cannot be, once the others are served.
-
-    Where as few as there are were said to do, that is only told. The end of all that run is scheduled: what rented them
-    may have been cut off before that.
-    """
-    there = rented_machines.machines(aws, deployment.name, order.regions)
-    if not replacing.is_wanting(order, there):
-        if alive := replacing.up(there):
-            power.keep_end(aws, order, alive)
-        return None
-    try:
-        with documents.alone(deployment.name):
-            rental.put_back(aws, order)
-    except CorralError as error:
-        there = replacing.up(rented_machines.machines(aws, deployment.name, order.regions))
-        if not replacing.will_do(order, there):
-            return error
-        warn(f"{len(there)} of {order.replicas} replicas of {deployment.name}: {error.message}")
-    return None
 
 
 @told
@@ -309,11 +232,9 @@ def extend(deployment: Deployment, minutes: int, shorten: bool) -> datetime:
     # The boxes first: each ends itself when all else fails to. A replica that is not reached keeps none of the others
     # from living on.
     alive = tuple(machine for machine in machines if machine.state == "running")
-    untold: CorralError | None = None
-    if alive:
-        telling = Servers(order, alive)
-        telling.each_machine(lambda machine: boxes.tell_end(deployment.name, machine, minutes))
-        untold = telling.failed
+    untold = each_server.with_each(
+        order, alive, lambda machine: boxes.tell_end(deployment.name, machine, minutes)
+    )
     end = rented_machines.extend(aws, order, minutes)
     if untold:
         raise untold
