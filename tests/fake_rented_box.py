@@ -40,14 +40,19 @@ def on_the_box(words: list[str]) -> int:
                 print(f"cat: {path}: No such file or directory")
                 return 1
             print(f"VLLM_API_KEY={key()}")
-        case ["/usr/bin/python3", "-ISBc", script, path, pad] if re.fullmatch(r"[0-9a-f]+", pad):
+        case ["/usr/bin/python3", "-ISBc", script, path, mark, pad] if re.fullmatch(r"[0-9a-f]+", pad):
             os.makedirs(os.path.dirname(here(path)), exist_ok=True)
             own = key()
             with open(os.open(here(path), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(f"VLLM_API_KEY={own}\n")
-            os.execvp("python3", ["python3", "-ISBc", script, here(path), pad])
+            os.execvp("python3", ["python3", "-ISBc", script, here(path), here(mark), pad])
         case ["systemctl", "--no-block", "try-restart", unit] if unit == "corral-t1.service":
             pass
+        case ["test", "!", "-e", mark] if mark == "/opt/corral/t1/key-not-loaded":
+            return int(os.path.exists(here(mark)))
+        case ["rm", "-f", mark] if mark == "/opt/corral/t1/key-not-loaded":
+            if os.path.exists(here(mark)):
+                os.unlink(here(mark))
         case ["/usr/bin/python3", "-ISB", heal, "verify", _]:
             if not os.path.exists(here(heal)):
                 print(f"/usr/bin/python3: can't open file '{heal}': [Errno 2] No such file or directory")

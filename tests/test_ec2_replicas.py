@@ -25,7 +25,7 @@ from deploy.gateway.haproxy_config import Server
 from deploy.targets.deployment import folder, load
 from deploy.targets.ec2 import common_key
 from deploy.targets.place import Status
-from infra.aws import account_preflight, rented_machines, renting
+from infra.aws import account_preflight, rented_machines, renting, session
 from infra.aws.order import Order, utc
 from infra.aws.request import Request
 from infra.errors import CapacityError, CorralError, HostError, Interrupted, UsageError
@@ -566,14 +566,42 @@ def test_a_plan_of_a_traffic_rents_as_many_as_it_counts_on(
         assert (told in err) == (rented == 3)
 
 
+def test_a_key_that_was_taken_and_not_loaded_is_loaded_the_next_time(
+    aws: FakeAws, log: Path, plan: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session ends just after the box has taken it, so its server still has its own."""
+    assert corral("provision", *plan, "--replicas", "2")[0] == 0
+    run, cut = session.run, iter([True])
+
+    def ends(instance_id: str, region: str, words: str, timeout_s: float = 60) -> session.Answer:
+        take, both, _ = words.partition(" && sudo systemctl --no-block try-restart")
+        if both and next(cut, False):
+            run(instance_id, region, take, timeout_s)
+            raise HostError(f"Session Manager does not reach {instance_id}.", "")
+        return run(instance_id, region, words, timeout_s)
+
+    monkeypatch.setattr(session, "run", ends)
+    assert corral("serve", "t1")[0] == HostError.exit_code
+
+    def restarted() -> list[str]:
+        return [box for box, words in commands(log) if "try-restart corral-t1" in words]
+
+    first, second = machines(aws)
+    assert (key_there(log, second), restarted()) == (own_key(first), [])
+    for _ in range(2):
+        assert corral("serve", "t1")[0] == 0
+        assert restarted() == [second]
+
+
 def test_a_key_is_taken_as_it_was_sent(tmp_path: Path) -> None:
     file = tmp_path / "secrets.env"
     file.write_text(f"VLLM_API_KEY={'ab' * 32}\n")
     differing = common_key.pad("01" * 32, "ab" * 32)
     assert differing == "aa" * 32
-    subprocess.run([sys.executable, "-ISBc", common_key.TAKE, file, differing], check=True)
+    mark = tmp_path / common_key.UNLOADED
+    subprocess.run([sys.executable, "-ISBc", common_key.TAKE, file, mark, differing], check=True)
     assert (file.read_text(), file.stat().st_mode & 0o777) == (f"VLLM_API_KEY={'01' * 32}\n", 0o600)
-    assert [path.name for path in tmp_path.iterdir()] == ["secrets.env"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [mark.name, "secrets.env"]
     for one, other in (("01" * 32, "01" * 31), ("sk-of-another-place", "01" * 32)):
         with pytest.raises(HostError, match="none that a rented box makes"):
             common_key.pad(one, other)

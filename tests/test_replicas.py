@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,9 @@ from deploy.targets.ssh import host_unit, one_key, replicas
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.tunnels import Tunnels
 from infra import processes
-from infra.errors import ServerError, UsageError
+from infra.errors import HostError, ServerError, UsageError
 from infra.onhost import idle
-from infra.ssh import Host
+from infra.ssh import Done, Host
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 
@@ -124,7 +124,7 @@ def test_one_key_is_made_here_and_brought_to_every_host_and_each_has_its_endpoin
 
 
 def test_a_host_of_an_earlier_corral_gets_the_one_key_and_its_server_takes_it_when_it_is_started_anew(
-    provisioned: tuple[Box, Box], corral: Corral
+    provisioned: tuple[Box, Box], corral: Corral, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, second = provisioned
     shared = (folder("scout") / "api-key").read_text()
@@ -140,6 +140,18 @@ def test_a_host_of_an_earlier_corral_gets_the_one_key_and_its_server_takes_it_wh
         "Give it the one of all, one server at a time: corral roll scout",
     )
 
+    # Cut off just after the host has it: what runs there is still asked with its own.
+    run = Host.run
+
+    def cut(host: Host, command: Sequence[str], **how: Any) -> Done:
+        done = run(host, command, **how)
+        if one_key.BRING_SCRIPT in command:
+            raise HostError("gpu-2 has gone.", "")
+        return done
+
+    with monkeypatch.context() as patch, pytest.raises(HostError, match="has gone"):
+        patch.setattr(Host, "run", cut)
+        ssh.share_key(made)
     ssh.share_key(made)
     assert f"{key_of(second)}\n" == shared
     found = status(corral)["endpoints"][1]

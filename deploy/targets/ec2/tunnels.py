@@ -112,9 +112,18 @@ def key_file(deployment: Deployment, order: Order, machine: Rented) -> Path:
 
 def key_of(deployment: Deployment, machine: Rented) -> str:
     """The key of a box's server. Raises HostError where it has none."""
-    words = f"sudo cat {hosts.root(deployment.name)}/secrets.env"
-    answer = session.run(machine.instance_id, machine.region, words)
-    key = re.search(r"^VLLM_API_KEY=(\S+)\s*$", answer.text, re.MULTILINE)
+    return key_in(key_said(deployment, machine), machine)
+
+
+def key_said(deployment: Deployment, machine: Rented, more: str = "") -> str:
+    """What a box says that is asked for its key, and for more in words of a shell. Raises HostError."""
+    words = f"sudo cat {hosts.root(deployment.name)}/secrets.env{more}"
+    return session.run(machine.instance_id, machine.region, words).text
+
+
+def key_in(said: str, machine: Rented) -> str:
+    """The key in that. Raises HostError where there is none."""
+    key = re.search(r"^VLLM_API_KEY=(\S+)\s*$", said, re.MULTILINE)
     if not key:
         raise HostError(f"{machine.instance_id} has no key for its server yet.", "Try again in a minute.")
     return key[1]

@@ -5,7 +5,6 @@ runs with another, as an earlier corral had each host make its own, keeps that u
 key lies here in a file of its own.
 """
 
-import os
 import re
 from pathlib import Path
 
@@ -18,14 +17,12 @@ from infra.say import progress
 from infra.ssh import Host
 from serving.vllm import server
 
-# FOLDER UNIT, and the key as its input: "other" where the server that runs was started with another.
+# FOLDER UNIT, and the key as its input: "runs" where there is a server, which was started with another.
 BRING_SCRIPT = """\
 umask 077
 IFS= read -r key || exit
-had=$(sed -n 's/^VLLM_API_KEY=//p' "$1/secrets.env" 2>/dev/null)
-[ "$had" != "$key" ] || exit 0
 printf 'VLLM_API_KEY=%s\\n' "$key" >"$1/secrets.env.new" && mv "$1/secrets.env.new" "$1/secrets.env" || exit
-if [ -n "$had" ] && systemctl is-active "$2" >/dev/null; then echo other; fi
+if systemctl is-active "$2" >/dev/null; then echo runs; fi
 """
 
 
@@ -79,18 +76,26 @@ def settle(deployment: Deployment) -> None:
 
 
 def bring(deployment: Deployment, host: Host) -> None:
-    """Have a host hold the key that lies here, where it is shared; what runs there takes it at its next start."""
+    """Have a host hold the key that lies here, where it is shared; what runs there takes it at its next start.
+
+    That a server may have another is noted before the host holds the new one: whoever is cut off between leaves a key
+    by which it can be asked.
+    """
     if not is_shared(deployment):
         return
     key, own = server.api_key(folder(deployment.name)), own_file(deployment, host)
-    command = ("sh", "-c", BRING_SCRIPT, "key", hosts.root(deployment.name), hosts.unit(deployment.name))
-    said = host.run(command, stdin=f"{key}\n".encode(), as_root=True).stdout
-    before = earlier_file(deployment, host)
-    if said.split() == ["other"] and before != server.key_file(folder(deployment.name)) and before.exists():
-        os.replace(before, own)
-    if before != server.key_file(folder(deployment.name)):
+    had, runs = held_by(host, deployment.name, check=False), False
+    if had != key:
+        if had and not own.exists():
+            write_text_atomically(own, f"{had}\n")
+        command = ("sh", "-c", BRING_SCRIPT, "key", hosts.root(deployment.name), hosts.unit(deployment.name))
+        said = host.run(command, stdin=f"{key}\n".encode(), as_root=True).stdout
+        runs = bool(had and said.split())
+        if not runs:
+            removed([own])
+    if (before := earlier_file(deployment, host)) != server.key_file(folder(deployment.name)):
         removed([before])
-    if said.split() == ["other"]:
+    if runs:
         progress(
             sentence(
                 f"{host.destination}: its server has a key of its own, and takes the one of all when it is started "
