@@ -55,14 +55,14 @@ def test_what_is_reckoned_from_an_audit(tmp_path: Path) -> None:
     ]  # fmt: skip
     file = tmp_path / "audit"
     file.write_text("\n".join(["Proxy gateway stopped", *map(json.dumps, said), '{"time": "2026-12', "[1]"]))
-    assert of_persons(audit.sums(file), {"a-1": "a"}) == (
+    assert of_persons(audit.sums(file, tmp_path / "sums"), {"a-1": "a"}) == (
         KeyUsage(
             month="2026-11", key="a-1", person="a", requests=3, refused=1, input_tokens=5, output_tokens=7,
             estimated_output_tokens=4, bytes_in=2, bytes_out=4,
         ),
         KeyUsage(month="2026-12", key="a-1", person="a", requests=1, output_tokens=1),
     )  # fmt: skip
-    assert audit.sums(tmp_path / "none") == {}
+    assert audit.sums(tmp_path / "none", tmp_path / "sums of none") == {}
 
 
 def test_a_key_without_limits_has_the_gateways() -> None:

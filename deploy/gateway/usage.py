@@ -9,6 +9,9 @@ from infra.onhost import audit
 from infra.onhost.audit import Sums
 from infra.record import Record, write_text_atomically
 
+SUMMED = "audit.sums"
+"""What was summed up of the audit, in the gateway's folder."""
+
 
 class KeyUsage(Record):
     """What came of one key in one month (UTC)."""
@@ -48,7 +51,7 @@ def summed(folder: Path) -> Sums:
         return on_host.used(there)
     file = haproxy.audit(folder)
     try:
-        return audit.sums(file)
+        return audit.sums(file, folder / SUMMED)
     except OSError as error:
         raise HostError(
             f"{file} cannot be read: {error.strerror or error}.", "Look at its owner: ls -l"

@@ -40,6 +40,8 @@ REFUSED, CHANGED = 1, 3
 KEYS = "keys.json"
 ROOTS = (KEYS, "gateway.json")
 """What HAProxy does not read."""
+SUMMED = "audit.sums"
+"""What was summed up of its audit."""
 LOADED_FROM = "loaded.from"
 """The rules that the last change loaded."""
 
@@ -127,7 +129,7 @@ def begin(place: Place) -> int:
     """Put copies of what HAProxy reads where it reads them, with what was spent and which servers are out."""
     files = {path.name: path.read_bytes() for path in sorted((place.root / "files").iterdir())}
     month = time.strftime("%Y-%m", time.gmtime())
-    files[SPENT] = audit.spent(audit.sums(place.audit), month).encode()
+    files[SPENT] = audit.spent(audit.sums(place.audit, place.root / SUMMED), month).encode()
     files[STATE] = (servers(place) or NO_STATE).encode()
     owner = place.state.stat()
     folder = os.open(place.state, os.O_RDONLY | os.O_DIRECTORY)
@@ -261,7 +263,7 @@ def told(*words: str) -> str:
 
 def used(place: Place) -> int:
     """Say what its audit comes to."""
-    print(json.dumps(audit.sums(place.audit)))
+    print(json.dumps(audit.sums(place.audit, place.root / SUMMED)))
     return 0
 
 

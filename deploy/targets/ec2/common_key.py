@@ -12,7 +12,6 @@ from infra.rented import Rented
 from infra.say import progress
 from serving.vllm import server
 
-
 UNLOADED = "key-not-loaded"
 """The file beside a box's key while the server that runs there may have been started with another."""
 
