@@ -56,8 +56,26 @@ def test_amounts_may_be_typed_in_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"usd_per_kwh": "0.35EUR"}, {"usd_per_kwh": "0.35GBP", "currency": "EUR=0.9"}]
+    ("given", "sentence", "hint"),
+    [
+        (
+            {"usd_per_kwh": "0.35EUR"},
+            "--usd-per-kwh 0.35EUR is in EUR, whose rate nobody named, and corral looks none up.",
+            "Say what one dollar is in it, for example: --currency EUR=0.92",
+        ),
+        (
+            {"price_per_hour": "9.5k chf"},
+            "--price-per-hour 9.5k chf is in CHF, whose rate nobody named, and corral looks none up.",
+            "Say what one dollar is in it, for example: --currency CHF=0.92",
+        ),
+        (
+            {"usd_per_kwh": "0.35GBP", "currency": "EUR=0.9"},
+            "--usd-per-kwh 0.35GBP is in GBP, and the rate that was named is of EUR.",
+            "Type it in dollars, or in EUR.",
+        ),
+    ],
 )
-def test_no_amount_is_in_a_currency_without_a_rate(given: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="--usd-per-kwh 0.35"):
-        Question.of({"capex_usd": "200000", **given})
+def test_no_amount_is_in_a_currency_without_a_rate(given: dict[str, str], sentence: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Question.of(given)
+    assert (caught.value.message, caught.value.hint) == (sentence, hint)

@@ -23,6 +23,7 @@ from deploy.costs.measured_load import Measured
 from deploy.costs.month import Elsewhere
 from deploy.costs.self_hosted import OurSide, bill_at
 from deploy.report.comparison_text import comparison_text
+from deploy.report.tables import elsewhere_table
 from infra.aws import stopped_costs
 from infra.data import shipped_table
 from infra.errors import UsageError
@@ -450,6 +451,31 @@ def test_each_claude_is_of_the_month_on_bedrock_and_vertex_too() -> None:
     assert there(named) == [("Claude Sonnet 5.5 (Amazon Bedrock, eu)", "Amazon Bedrock", 4400)]
     in_eu = compared(PLAN.model_copy(update={"region": "eu-west-1"}), claude_models=("claude-3-haiku",))
     assert {who for who, _, _ in there(in_eu)} >= {"Claude 3 Haiku", "Claude 3 Haiku (Amazon Bedrock, eu)"}
+
+
+def test_of_places_that_ask_the_same_one_is_a_row_and_the_others_are_named_below() -> None:
+    usual = elsewhere_table(compared(mtok_per_month="1000", claude_models=(SONNET, "claude-opus-5-5")))
+    assert usual.note.splitlines()[0] == (
+        "As much as the Claude API: Amazon Bedrock (global), Google Vertex AI (global). "
+        "As much as Amazon Bedrock (us): Google Vertex AI (us)."
+    )
+
+
+def test_where_the_api_sells_a_model_no_more_the_place_that_does_has_a_row() -> None:
+    """Opus 4.1: 750 M x 15 and 250 M x 75, wherever it is; the API retired it, Bedrock did not."""
+    found = elsewhere_table(
+        compared(mtok_per_month="1000", claude_models=("claude-opus-4-1", "claude-mythos-5-2", SONNET))
+    )
+    assert [row[:3] for row in found.rows if "Opus" in row[0]] == [
+        ("Claude Opus 4.1, the Claude API", "retired", "$30,000.00"),
+        ("Claude Opus 4.1 (Amazon Bedrock, global)", "live", "$30,000.00"),
+    ]
+    assert found.note.splitlines()[0] == (
+        "Of Claude Mythos 5.2 as much as the Claude API: Amazon Bedrock (global). Of Claude Sonnet 5.5 as much as the "
+        "Claude API: Amazon Bedrock (global), Google Vertex AI (global). As much as Amazon Bedrock (global): Amazon "
+        "Bedrock (us), Google Vertex AI (global), Google Vertex AI (us). Of Claude Sonnet 5.5 as much as Amazon "
+        "Bedrock (us): Google Vertex AI (us)."
+    )
 
 
 def test_a_tuned_model_needs_less_of_a_prompt_than_claude() -> None:

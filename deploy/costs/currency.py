@@ -11,6 +11,8 @@ from infra.record import Record
 LEAST, MOST = Decimal("0.000001"), Decimal(10_000_000)
 EXAMPLE = "--currency EUR=0.92"
 NAME = re.compile("[A-Z]{3}")
+IN_ANOTHER = re.compile(r"[0-9.,_]+ *[kKmM]? *([A-Za-z]{3})")
+"""An amount with three letters behind it."""
 
 
 class Currency(Record):
@@ -53,6 +55,23 @@ def in_usd(typed: object, other: Currency) -> object:
     except ValueError:
         return typed
     return rounded(Decimal(amount) / other.per_usd)
+
+
+def refuse_without_rate(flag: str, typed: object, other: Currency | None) -> None:
+    """Raise UsageError for an amount in a currency of which nobody said what a dollar is in it."""
+    found = IN_ANOTHER.fullmatch(typed.strip()) if isinstance(typed, str) else None
+    name = found[1].upper() if found else "USD"
+    if name == "USD":
+        return
+    if other is None:
+        raise UsageError(
+            f"{flag} {typed} is in {name}, whose rate nobody named, and corral looks none up.",
+            f"Say what one dollar is in it, for example: --currency {name}=0.92",
+        )
+    raise UsageError(
+        f"{flag} {typed} is in {name}, and the rate that was named is of {other.name}.",
+        f"Type it in dollars, or in {other.name}.",
+    )
 
 
 def refused(sentence: str) -> UsageError:

@@ -45,6 +45,8 @@ class Elsewhere(Record):
     """Where it is bought."""
     model: str = ""
     """Of a Claude, the model, whoever sells it."""
+    region: str = ""
+    """Of a Claude on a platform, where it answers; empty on the Claude API and at a host."""
     kind: Literal["claude", "hosted"]
     """A Claude model, or the same model at a host."""
     status: str

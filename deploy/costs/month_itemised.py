@@ -67,6 +67,7 @@ def elsewhere_of_claude(ours: OurSide, side: ClaudeSide, bought: Decimal) -> Els
         who=side.name,
         via=side.name if side.models else listed.name,
         model=side.name if side.models else called.model,
+        region=(not side.models and called.region) or "",
         kind="claude",
         status=side.status,
         usd_per_month=side.usd_per_month,

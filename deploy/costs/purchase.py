@@ -8,6 +8,7 @@ from deploy.costs.monthly_bill import hours_of
 from deploy.costs.purchase_options import HowBought, Purchase
 from deploy.costs.schedule import HOURS_A_MONTH
 from infra.errors import UsageError
+from infra.money import count
 
 OF_OWNED = ("life_years", "residual_fraction", "hosting_usd_per_month", "insurance_fraction")
 OF_A_WAY: dict[str, Purchase] = {
@@ -79,7 +80,7 @@ def in_block(values: Knobs, asked: HowBought) -> Knobs:
     made = values.model_copy(update={"committed_hours": committed, "hours_per_month": on})
     if (up := hours_of(made).up) > committed:
         raise UsageError(
-            f"A Capacity Block of {committed:f} hours a month cannot be up for {up.normalize():f}.",
+            f"A Capacity Block of {committed:f} hours a month cannot be up for {count(up)}.",
             f"Buy as many: --committed-hours {math.ceil(up)}",
         )
     return made

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from deploy.costs.currency import checked_currency, currency, in_usd
-from deploy.costs.knobs import KnobOptions
+from deploy.costs.currency import checked_currency, currency, in_usd, refuse_without_rate
+from deploy.costs.knobs import KnobOptions, option
 from deploy.costs.schedule import checked_schedule, schedule
 from infra.asked import Flag
 from infra.errors import UsageError
@@ -48,12 +48,12 @@ class HowBought(KnobOptions):
     def of(cls, given: Mapping[str, Any]) -> Self:
         """The record of what was typed; an amount may be in the currency that is named beside it. Raises UsageError."""
         named = given.get("currency")
-        if not isinstance(named, str) or not named.strip():
-            return super().of(given)
-        other = currency(named)
-        return super().of(
-            {field: in_usd(value, other) if is_amount(field) else value for field, value in given.items()}
-        )
+        other = currency(named) if isinstance(named, str) and named.strip() else None
+        dollars = {field: in_usd(value, other) if other else value for field, value in given.items()}
+        amounts = {field: value for field, value in dollars.items() if is_amount(field)}
+        for field, value in amounts.items():
+            refuse_without_rate(option(field), value, other)
+        return super().of({**given, **amounts})
 
     @property
     def knobs(self) -> dict[str, Decimal]:

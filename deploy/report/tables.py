@@ -50,7 +50,8 @@ def elsewhere_table(comparison: Comparison) -> Table:
     titles = ("elsewhere", "status", *amounts(month, None), "here saves a month", "and a year")
     bought = ("paid back in",) if month.bought_usd else ()
     rows: list[Cells] = [(*titles, *bought)]
-    shown = shown_of(month.elsewhere)
+    alike = alike_of(month.elsewhere)
+    shown = tuple(each[0] for each in alike)
     for each in shown:
         saved = (signed(each.saving_usd_per_month), signed(each.saving_usd_per_year))
         back = (payback(each),) if month.bought_usd else ()
@@ -61,21 +62,43 @@ def elsewhere_table(comparison: Comparison) -> Table:
         tuple(rows),
         against[0] if against else None,
         frozenset(at for at, each in enumerate(shown, 1) if each.status == "retired"),
-        "\n".join(sources(shown)),
+        "\n".join((*filter(None, [as_dear(alike)]), *sources(each for some in alike for each in some))),
     )
 
 
-def shown_of(elsewhere: tuple[Elsewhere, ...]) -> tuple[Elsewhere, ...]:
+def alike_of(elsewhere: tuple[Elsewhere, ...]) -> tuple[tuple[Elsewhere, ...], ...]:
     """Each Claude, the hosts that are known to sell the model, and the cheapest that only a catalogue has.
 
-    Of the places that ask the same for the same model the first alone.
+    Of the places that ask the same for the same model, and sell it or no more, the first is shown, the others with it.
     """
     listed = [each for each in elsewhere if each.status == "listed"]
-    first: dict[tuple[str, Decimal], Elsewhere] = {}
+    found: dict[tuple[str, Decimal, bool], list[Elsewhere]] = {}
     for each in elsewhere:
         if each.status != "listed" or each is listed[0]:
-            first.setdefault((each.model or each.who, each.usd_per_month), each)
-    return tuple(first.values())
+            is_gone = each.status == "retired"
+            found.setdefault((each.model or each.who, each.usd_per_month, is_gone), []).append(each)
+    return tuple(map(tuple, found.values()))
+
+
+def as_dear(alike: Iterable[tuple[Elsewhere, ...]]) -> str:
+    """The places that ask for a model what one does that is shown; empty where there are none."""
+    names: dict[str, str] = {}
+    said: dict[str, dict[str, list[str]]] = {}
+    for first, *others in alike:
+        if first.kind == "claude" and first.status != "retired":
+            who = names.setdefault(first.model, first.who)
+            said.setdefault(place(first), {}).setdefault(", ".join(map(place, others)), []).append(who)
+    return " ".join(
+        (f"Of {', '.join(models)} as" if len(each) > 1 else "As") + f" much as {where}: {others}."
+        for where, each in said.items()
+        for others, models in each.items()
+        if others
+    )
+
+
+def place(each: Elsewhere) -> str:
+    """Where a Claude is sold, and where it answers."""
+    return f"{each.via} ({each.region})" if each.region else each.via
 
 
 def name(each: Elsewhere) -> str:
