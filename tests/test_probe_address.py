@@ -1,6 +1,7 @@
 """Where a probe connects: every address of a name, Unix sockets, and the proxy that the environment names."""
 
 import gc
+import re
 import socket
 import socketserver
 import ssl
@@ -131,6 +132,38 @@ def test_the_families_are_tried_in_turn() -> None:
     assert in_turn([*four, *six]) == [four[0], six[0], four[1], six[1], four[2]]
 
 
+# Addresses of one link
+
+
+@pytest.mark.parametrize("typed", ["[::1%1]", "[::1%251]"])
+def test_an_address_with_its_interface_is_probed_and_told_without_it(
+    fake_llm: Fake, tmp_path: Path, typed: str
+) -> None:
+    """By the loopback's number: an interface's name is for addresses of a link alone, and the loopback has none."""
+    host, port = fake_llm(itl_ms=1).removeprefix("http://").split(":")
+    hosts = set()
+
+    class Through(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((host, int(port))) as server:
+                first = self.request.recv(65536)
+                hosts.add(re.findall(rb"(?i)\r\nhost: ([^\r]+)", first)[0])
+                server.sendall(first)
+                join(self.request, server)
+
+    class Listener(socketserver.ThreadingTCPServer):
+        address_family, daemon_threads = socket.AF_INET6, True
+
+    with Listener(("::1", 0), Through) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        report = probed(split_url(f"http://{typed}:{listener.server_address[1]}").base_url, tmp_path)
+        listener.shutdown()
+    assert (report.succeeded, report.errors, report.output_tokens) == (4, {}, 20)
+    assert (report.url, hosts) == (
+        f"http://[::1%251]:{listener.server_address[1]}", {b"[::1]:%d" % listener.server_address[1]},
+    )  # fmt: skip
+
+
 # Unix sockets
 
 
@@ -257,6 +290,12 @@ def test_which_proxy_the_environment_names(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert proxy_of(url) == proxy
+
+
+def test_no_proxy_reaches_an_address_of_one_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://p:3128")
+    urls = ("http://[fe80::1%25eth0]:8000", "http://[fd00::1]:8000")
+    assert [proxy_of(url) is None for url in urls] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,16 @@ def test_a_socket_that_breaks_while_sending(world: World) -> None:
     assert [answer.failure for answer in world.ended] == [("reset", os.strerror(errno.EPIPE))]
 
 
+def test_one_whose_answer_comes_before_all_is_sent_takes_no_other_request(world: World) -> None:
+    """As of a prompt that is longer than the server reads: the rest of it would go before the next one."""
+    world.open()
+    world.takes = [2, BlockingIOError()]
+    world.ask()
+    world.hear(b"HTTP/1.1 413 X\r\ncontent-length: 0\r\n\r\n")
+    assert [answer.failure for answer in world.ended] == [("http_413", "an empty body")]
+    assert (world.connection.is_open, world.writable) == (False, None)
+
+
 def test_texts_are_kept_for_a_conversation_alone(world: World) -> None:
     world.open()
     world.ask(follow=lambda text: Shot(1, b"", 1))

@@ -529,6 +529,13 @@ def test_a_failure_that_nothing_follows_is_what_it_says() -> None:
         (TEXTS, True, "truncated"),
         (TEXTS, False, "truncated"),
         ([*TEXTS, CLOSING, DONE], False, None),
+        (
+            [*said(*[{"choices": [{"message": {"content": "ab"}}]}] * 4), CLOSING, total(8), DONE],
+            True,
+            "no_tokens",
+        ),
+        ([*said(*[text("")] * 4), CLOSING, total(5), DONE], True, None),
+        ([*said(*[text("")] * 4), CLOSING, total(6), DONE], True, "no_tokens"),
         ([DONE], True, "no_tokens"),
         ([CLOSING, total(0), DONE], True, "no_tokens"),
         ([CLOSING, DONE], True, "no_tokens"),

@@ -33,6 +33,7 @@ from serving.probe.tls import Tls, TlsFault
         ("https://host", ("host", 443)),
         ("https://host:8443", ("host", 8443)),
         ("http://[::1]:9", ("::1", 9)),
+        ("https://[fe80::1%25eth0]:9", ("fe80::1%eth0", 9)),
     ],
 )
 def test_the_address_behind_a_url(monkeypatch: pytest.MonkeyPatch, url: str, asked: tuple[str, int]) -> None:
@@ -45,7 +46,9 @@ def test_the_address_behind_a_url(monkeypatch: pytest.MonkeyPatch, url: str, ask
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     made = address.resolve(Target(base_url=url))
     assert found == [(*asked, {"type": socket.SOCK_STREAM})]
-    assert (made.family, made.address, made.server_hostname) == (socket.AF_INET6, ("addr", 1), asked[0])
+    assert (made.family, made.address, made.server_hostname) == (
+        socket.AF_INET6, ("addr", 1), asked[0].removesuffix("%eth0"),
+    )  # fmt: skip
     assert (made.tls is not None) == url.startswith("https")
 
 
@@ -58,6 +61,11 @@ def test_a_name_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
         address.resolve(Target(base_url="http://nowhere"))
     assert caught.value.message == "nowhere cannot be resolved: Name or service not known."
     assert caught.value.hint == "Check the host's name."
+    with pytest.raises(EndpointError) as caught:
+        address.resolve(Target(base_url="http://[fe80::1%25wlan9]"))
+    assert (caught.value.message, caught.value.hint) == (
+        "fe80::1%wlan9 cannot be resolved: Name or service not known.", "Check the interface behind the %: ip link",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

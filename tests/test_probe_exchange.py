@@ -14,6 +14,7 @@ from serving.probe.token_timeline import empty_to_drop, gaps
 from serving.probe.wire import Response, State
 
 MS = 1_000_000
+NEWLINE = b"\n"
 SHOT = Shot(index=3, request=b"", output_asked=2, input_asked=10)
 
 
@@ -86,10 +87,21 @@ def test_texts_are_kept_only_for_a_conversation() -> None:
 def test_what_stands_around_a_text_is_learned_from_an_event_that_says_nothing_else() -> None:
     plain = event("b")
     before, behind = plain.split(b'"b"')
-    assert answer(([plain], 1)).around == (before + b'"', b'"' + behind)
+    assert answer(([event("a"), plain], 1)).around == (before + b'"', b'"' + behind)
     for other in (event("é"), event("b", reason="stop"), event("b", usage=usage(1, 1)), event("")):
-        assert answer(([other], 1)).around == (b"", b"")
+        assert answer(([event("a"), other], 1)).around == (b"", b"")
     assert around(b'{"a":"b"}', "c") == (b"", b"")
+
+
+def test_while_each_text_holds_the_one_before_none_is_counted_unread() -> None:
+    """A server may say all of it again with each event; of two texts nobody knows."""
+    texts = [event(text) for text in ("a", "ab", "abc")]
+    for heard, chars in ((texts[:1], 1), (texts[:2], 3), (texts, 3)):
+        made = answer((heard, 1))
+        assert (made.around, made.result(0).output_chars) == ((b"", b""), chars)
+    for other, chars in (("c", 4), ("ab", 5), ("xabc", 7)):
+        made = answer(([*texts[:2], event(other), event("d")], 1))
+        assert (made.around != (b"", b""), made.result(0).output_chars) == (True, chars + 1)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +113,15 @@ def test_what_stands_around_a_text_is_learned_from_an_event_that_says_nothing_el
             event("a", reason=5),
             ("bad_json", f"an event that is not as it should be: {event('a', reason=5)!r}"),
         ),
+        (
+            NEWLINE.join((event("a"), event("b"), b"[DONE]")),
+            (
+                "bad_json",
+                "events without an empty line between them, which are one (HTML standard, 9.2.6):"
+                f" {(event('a') + NEWLINE + event('b'))[:80]!r}",
+            ),
+        ),
+        (b"{\n1", ("bad_json", r"an event that is not as it should be: b'{\n1'")),
         (b'{"error": {"message": "no memory"}}', ("stream_error", "no memory")),
     ],
 )
@@ -138,6 +159,8 @@ JSON = {"content-type": "application/json"}
         ({"finish_reason": "stop", "stamps_ns": [5]}, response(), None),
         ({"stamps_ns": [5]}, response(), ("truncated", "the stream ended without [DONE]")),
         ({"ended": True}, response(), ("no_tokens", "the answer holds no token")),
+        ({"ended": True, "stamps_ns": [5]}, response(201), None),
+        ({"ended": True, "stamps_ns": [5]}, response(206), ("http_206", "an empty body")),
         ({"failure": ("bad_json", "x")}, response(), ("bad_json", "x")),
         ({}, response(500, body=b'{"error": "boom"}'), ("http_500", "boom")),
         (

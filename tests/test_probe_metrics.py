@@ -228,6 +228,20 @@ def test_the_servers_counters_are_held_against_ours() -> None:
     )
 
 
+def test_of_counters_that_fell_nothing_is_taken() -> None:
+    """Of a server that began anew, or of several behind one address, each asked in its turn."""
+    counters = {
+        "generation_tokens": -900.0, "prefix_cache_queries": 100.0, "prefix_cache_hits": 40.0, "ttft_sum_s": 3.0,
+        "ttft_count": 4.0, "itl_sum_s": 1.0, "itl_count": 100.0, "preemptions": 2.0,
+    }  # fmt: skip
+    made = reported(done(0, 0, [100_000] * 1000), counters=counters)
+    assert made.warnings == (
+        "the server's own counters fell: it began anew during the run, or several servers answer at its address;"
+        " nothing is taken from them",
+    )
+    assert made.server == reported(done(0, 0, [100_000] * 1000)).server
+
+
 def test_a_warm_cache_on_a_cold_run_is_said() -> None:
     counters = {"prefix_cache_queries": 100.0, "prefix_cache_hits": 40.0}
     made = reported(done(0, 0, [1000] * 3), counters=counters)

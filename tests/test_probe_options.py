@@ -38,6 +38,9 @@ from serving.probe.sweep_options import SweepOptions
         ("http://host:1/v1/chat/completions", "http://host:1", "chat"),
         ("http://host:1/base/v1/messages/", "http://host:1/base", "messages"),
         ("http://[::1]:8000", "http://[::1]:8000", None),
+        ("http://[fe80::1%25eth0.5]:8000/v1", "http://[fe80::1%25eth0.5]:8000", None),
+        ("https://[FE80::1%eth0]/v1/chat/completions", "https://[FE80::1%25eth0]", "chat"),
+        ("http://[fe80::1%25en]/a%25b", "http://[fe80::1%25en]/a%25b", None),
     ],
 )
 def test_an_address_and_the_api_its_path_names(url: str, base_url: str, api: ApiName | None) -> None:
@@ -111,6 +114,11 @@ WHOLE = (
         (
             {"url": f"http://host/ {'x' * 300}"},
             (f"'http://host/ {'x' * 183}... is not the URL of a server.", no_url("")[1]),
+        ),
+        (
+            {"url": "http://[fe80::1]:8000/v1"},
+            ("fe80::1 is an address of one link, and this machine may have several.",
+             "Name the interface to it, which ip link lists: 'http://[fe80::1%25eth0]:8000/v1'"),
         ),
         ({"url": "http://user@host"}, NO_PASSWORD),
         ({"url": "http://:secret@host"}, NO_PASSWORD),

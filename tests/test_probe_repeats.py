@@ -110,6 +110,22 @@ def test_each_run_has_prompts_and_arrivals_of_its_own(
     ]
 
 
+def test_a_run_that_must_not_be_used_counts_where_no_other_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spoiled = a_report(900.0, valid=False, invalid_because=("busy",))
+    Runs(monkeypatch, a_report(90.0), spoiled, a_report(110.0))
+    found = made(tmp_path, 3)
+    (endpoint,) = found.endpoints
+    assert (endpoint.runs, endpoint.figures["output_tokens_per_s"].mean, len(found.runs)) == (2, 100.0, 3)
+    assert repeats_text(found, tmp_path).splitlines()[-3] == (
+        f"warning  {tmp_path / 'a-2'} must not be used: busy"
+    )
+    Runs(monkeypatch, spoiled, spoiled)
+    (endpoint,) = made(tmp_path / "b").endpoints
+    assert (endpoint.runs, endpoint.figures["output_tokens_per_s"].mean) == (2, 900.0)
+
+
 def test_a_spread_is_not_below_nothing_and_of_one_run_not_known() -> None:
     assert spread([1.0, 9.0]).low == 0.0
     one = spread([5.0])

@@ -45,7 +45,9 @@ DCGM_FI_DEV_POWER_USAGE{gpu="1",UUID="GPU-2"} 290.5
 DCGM_FI_DEV_FB_USED{gpu="0"} 70000
 DCGM_FI_DEV_FB_USED{gpu="1"} 2000
 """
-OTHER = "node_load1 0.5\nvllm:num_requests_running nan\nDCGM_FI_DEV_POWER_USAGE -5\n"
+OTHER = (
+    "node_load1 0.5\nvllm:num_requests_running nan\nvllm:kv_cache_usage_perc 25\nDCGM_FI_DEV_POWER_USAGE -5\n"
+)
 KNOWN = "vLLM, llama.cpp, SGLang or DCGM"
 
 

@@ -3,9 +3,9 @@
 Each answer is four chunks of text, 50, 60, 70 and 80 ms after its sending, in one server's dialect.
 """
 
+import json
 from typing import Any
 
-import orjson
 import pytest
 from test_probe_dialects import (
     CHATS,
@@ -260,6 +260,68 @@ ANSWERS: dict[str, tuple[ApiName, list[Said], Right, int]] = {
         Right(4, [1, 1, 1, 1]),
         8,
     ),
+    "all of it again with each event": (
+        "completions",
+        [*said(text("a"), text("ab"), text("abc"), text("abcd")), CLOSING, total(4), DONE],
+        EVEN,
+        4,
+    ),
+    "all of it again, in two events: nobody knows": (
+        "completions",
+        [*said(text("a"), text(""), text("ab"), text("")), CLOSING, total(4), DONE],
+        EVEN,
+        3,
+    ),
+    "half a character, as the escape of JavaScript's strings": (
+        "completions",
+        [
+            *said(text(), '{"choices":[{"text":"\\ud83d"}]}', '{"choices":[{"text":"\\ude00"}]}', text()),
+            CLOSING,
+            total(4),
+            DONE,
+        ],
+        EVEN,
+        6,
+    ),
+    "half a character, as its bytes": (
+        "chat",
+        [
+            *said(
+                delta(content="ab"),
+                b'data: {"choices":[{"delta":{"content":"\xf0\x9f"}}]}\n\n',
+                b'data: {"choices":[{"delta":{"content":"\x98\x80"}}]}\n\n',
+                delta(content="ab"),
+            ),
+            CLOSED,
+            total(4),
+            DONE,
+        ],
+        EVEN,
+        2 + 1 + 2 + 2,
+    ),
+    "numbers that are none, as Python writes them": (
+        "completions",
+        [
+            *said(*['{"choices":[{"text":"ab","logprobs":{"token_logprobs":[-Infinity,NaN]}}]}'] * 4),
+            CLOSING,
+            total(4),
+            DONE,
+        ],
+        EVEN,
+        8,
+    ),
+    "counts as a language without whole numbers has them": (
+        "completions",
+        [*TEXTS, CLOSING, (81, '{"choices":[],"usage":{"prompt_tokens":9.0,"completion_tokens":9.0}}'), DONE],
+        Right(9),
+        8,
+    ),
+    "counts that are no whole numbers": (
+        "completions",
+        [*TEXTS, CLOSING, (81, {"choices": [], "usage": {"prompt_tokens": "9", "completion_tokens": 4.5}}), DONE],
+        Right(None),
+        8,
+    ),
     "text behind the end": (
         "completions",
         [*TEXTS, CLOSING, total(4), DONE, (90, text("more")), (91, text("more"))],
@@ -375,7 +437,7 @@ def test_a_stream_that_is_cut_where_it_says_null_for_its_reason() -> None:
 def absorbed(answer: Answer, api: ApiName, *events: Event) -> Answer:
     """The answer with those events, a millisecond apart."""
     for number, event in enumerate(events, 1):
-        answer.absorb([orjson.dumps(event)], number * 1_000_000, APIS[api].read_event, Tally(), False)
+        answer.absorb([json.dumps(event).encode()], number * 1_000_000, APIS[api].read_event, Tally(), False)
     return answer
 
 
@@ -439,3 +501,9 @@ def test_a_server_that_says_all_of_it_again_is_not_quoted_so() -> None:
     assert spoken("completions", text("a"), text("ab"), text("abc")) == "abc"
     assert spoken("completions", text("a"), text("a"), text("a")) == "aaa"
     assert spoken("completions", text("a"), text("ab")) == "aab"
+
+
+def test_halves_of_a_character_make_one_in_a_conversation() -> None:
+    """One alone could not be sent."""
+    assert spoken("completions", text("a\ud83d"), text("\ude00b")) == "a\U0001f600b"
+    assert spoken("completions", text("a\ud83d"), text("b")) == "a\ufffdb"

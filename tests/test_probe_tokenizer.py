@@ -53,6 +53,28 @@ def test_without_the_library_it_says_what_to_install(tmp_path: Path, monkeypatch
     )  # fmt: skip
 
 
+def test_one_that_is_not_the_servers_is_told_and_not_used(
+    fake_llm: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fake has 1.5 tokens a word and more, this tokenizer one a letter."""
+    on_any_machine(monkeypatch)
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    made = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    made.pre_tokenizer = pre_tokenizers.FixedLength(length=1)
+    made.save(str(tmp_path / "tokenizer.json"))
+    said: list[str] = []
+    report = run(
+        asking.target_of(fake_llm(vllm=False)), asking.load_of(requests=4),
+        asking.workload_of("400", "2", tokenizer=str(tmp_path)), tmp_path / "out", say=said.append,
+    )  # fmt: skip
+    assert report.input_tokens / 4 == pytest.approx(400, rel=0.02)
+    assert (report.notes[0].split(": ")[0], report.notes[0].rpartition("; ")[2]) == (
+        "prompt lengths", f"not by the tokenizer in {tmp_path}, which counts otherwise than the server",
+    )  # fmt: skip
+    assert [each.partition(" counts ")[0] for each in said[-1:]] == [f"the tokenizer in {tmp_path}"]
+
+
 def test_lengths_are_exact_by_it_where_the_server_counts_in_its_usage_alone(
     fake_llm: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ def head(*lines: str, version: str = "1.1") -> bytes:
 
 
 BODY = stream()
+CHUNKED = "Transfer-Encoding: Chunked"
 ANSWERS = {
     "one chunk an event": head("Transfer-Encoding: chunked")
     + b"".join(b"%x\r\n%s\n\n\r\n" % (len(part) + 2, part) for part in BODY.split(b"\n\n")[:-1])
@@ -37,6 +38,11 @@ ANSWERS = {
     "until close": head(version="1.0") + BODY,
     "no last blank line": head(version="1.0") + BODY.rstrip(b"\n"),
     "after a 100": b"HTTP/1.1 100 Continue\r\n\r\n" + head(f"Content-Length: {len(BODY)}") + BODY,
+    "after empty lines": b"\r\n\n\r\nHTTP/1.1 100 Continue\r\n\r\n\r\n" + head(CHUNKED) + chunked(BODY, 50),
+    "headers that go on in the next line": (
+        b"HTTP/1.1 200 OK\r\nContent-Type:\r\n text/event-stream;\n\tcharset=utf-8\r\nTransfer-Encoding:\r\n  chunked"
+        b"\r\n\r\n" + chunked(BODY, 30)
+    ),
 }
 
 
@@ -154,9 +160,6 @@ def test_a_stream_that_is_compressed_is_none() -> None:
 # What follows an answer, and when the connection can be used again
 
 
-CHUNKED = "Transfer-Encoding: Chunked"
-
-
 @pytest.mark.parametrize(
     ("answer", "complete", "keep_alive"),
     [
@@ -167,6 +170,9 @@ CHUNKED = "Transfer-Encoding: Chunked"
         (head(CHUNKED, "Connection: foo, closed") + chunked(BODY, 50), True, True),
         (head(CHUNKED, "Connection: foo ,Keep-Alive", version="1.0") + chunked(BODY, 50), True, True),
         (head(CHUNKED) + chunked(BODY, 50) + b"more", True, False),
+        (head(CHUNKED) + chunked(BODY, 50) + b"\r\n", True, True),
+        (head(CHUNKED) + chunked(BODY, 50) + b"\r\nmore", True, False),
+        (head(f"Content-Length: {len(BODY)}") + BODY + b"\r\n\n", True, True),
         (head(CHUNKED, version="1.0") + chunked(BODY, 50), True, False),
         (head(CHUNKED, "Connection: Keep-Alive", version="1.0") + chunked(BODY, 50), True, True),
         (head(f"Content-Length: {len(BODY)}") + BODY, True, True),
@@ -215,7 +221,8 @@ def test_headers_are_read_without_their_case() -> None:
         (200, "text/event-stream", "identity", True),
         (200, "text/event-stream", "br", False),
         (200, "application/json", "", False),
-        (206, "text/event-stream", "", False),
+        *((status, "text/event-stream", "", True) for status in (201, 202, 203)),
+        *((status, "text/event-stream", "", False) for status in (199, 204, 206)),
     ],
 )
 def test_what_is_a_stream_of_events(status: int, kind: str, encoding: str, is_stream: bool) -> None:
@@ -260,6 +267,7 @@ def test_what_begins_otherwise_or_is_called_something_else_is_none(
         (b"SSH-2.0-" + b"x" * 40, f"the answer is not HTTP: {b'SSH-2.0-' + b'x' * 32!r}"),
         (b"HTTP/1.1 two" + b"x" * 40 + b"\r\n\r\n", f"the answer is not HTTP: 'HTTP/1.1 two{'x' * 28}'"),
         (b"HTTP/1.1 200 OK\r\n" + b"x" * 65536, "headers without an end"),
+        (b"\r\n" * 32769, "empty lines without an end"),
         (b"HTTP/1.1 102 X\r\n\r\n" * 101, "more than 100 interim answers, and no end"),
         (head("Content-Length: 5x"), "content-length '5x'"),
         (head("Content-Length: " + "9" * 50), f"content-length {'9' * 40!r}"),
@@ -285,6 +293,7 @@ def test_what_is_wrong_is_said(answer: bytes, message: str) -> None:
     "answer",
     [
         b"HTTP/1.1 200 OK\r\n" + b"x" * (65536 - 17),
+        b"\r\n" * 32768,
         b"HTTP/1.1 102 X\r\n\r\n" * 100,
         head("Content-Length: " + "9" * 15),
         head(CHUNKED) + b"0" * 14 + b"5\r\n",
@@ -304,6 +313,7 @@ def test_what_is_just_within_bounds_is_waited_for(answer: bytes) -> None:
     ("answer", "message"),
     [
         (b"", "closed before an answer"),
+        (b"\r\n", "closed before an answer"),
         (b"HTTP/1.1 102 X\r\n\r\n", "closed before an answer"),
         (b"HTTP/1.1 2", "closed in the headers"),
         (head(CHUNKED) + b"0\r\n", "the connection was closed in the middle of the response"),

@@ -16,6 +16,7 @@ from serving.probe.spec import Target
 from serving.vllm.http_door import Way
 from serving.vllm.proxy import Proxy, proxy_of
 from serving.vllm.unix_url import socket_path
+from serving.vllm.zone import host_of
 
 NEXT_ADDRESS_S = 0.25
 """After so long without an answer the next address is tried beside it (RFC 8305, section 5)."""
@@ -29,12 +30,12 @@ def resolve(target: Target) -> Peer:
     if (path := socket_path(target.base_url)) is not None:
         return Peer(socket.AF_UNIX, path, None, "")
     parts = urlsplit(target.base_url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
+    host, secure = host_of(target.base_url), parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     proxy = proxy_of(target.base_url)
     family, address = address_of(proxy.host, proxy.port) if proxy else address_of(host, port)
     connect = connect_request(host, port, proxy) if proxy and secure else b""
-    return Peer(family, address, tls_context(target) if secure else None, host, connect)
+    return Peer(family, address, tls_context(target) if secure else None, host.partition("%")[0], connect)
 
 
 def address_of(host: str, port: int) -> Address:
@@ -43,7 +44,8 @@ def address_of(host: str, port: int) -> Address:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise EndpointError(
-            f"{host} cannot be resolved: {error.strerror}.", "Check the host's name."
+            f"{host} cannot be resolved: {error.strerror}.",
+            "Check the interface behind the %: ip link" if "%" in host else "Check the host's name.",
         ) from None
     addresses: list[Address] = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     return (first_to_answer(addresses) if len(addresses) > 1 else None) or addresses[0]
@@ -100,7 +102,8 @@ def way_to(target: Target) -> Way:
     if proxy := proxy_of(target.base_url):
         return Way(proxy)
     return Way(
-        None, any_of_its_family(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        None,
+        any_of_its_family(host_of(target.base_url), parts.port or (443 if parts.scheme == "https" else 80)),
     )
 
 

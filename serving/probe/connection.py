@@ -274,7 +274,7 @@ class Connection:
             answer.complete(response)
             shared.tally.ended += 1
             shared.tally.reused += self._is_kept
-            if not response.keep_alive or shared.tally.keeps_none:
+            if not response.keep_alive or shared.tally.keeps_none or self._unsent:
                 self._close()
             self._end(answer, stamp_ns)
         elif answer.ended:

@@ -16,6 +16,7 @@ from serving.probe import headers
 from serving.probe.apis import API_NAMES, APIS, Api, ApiName
 from serving.probe.spec import Share, Target
 from serving.vllm.unix_url import SCHEME, is_socket, spelt_out
+from serving.vllm.zone import canonical, wants_zone
 
 DEPLOYED = re.compile("/deployments/([^/]+)/")
 """Azure says the model in the path."""
@@ -118,7 +119,7 @@ def share_of(text: str) -> Share:
 
 def split_url(url: str) -> Address:
     """What a URL says. Raises UsageError."""
-    url = spelt_out(url)
+    url = canonical(spelt_out(url))
     if not is_address(url):
         spaced = url.strip().replace(" ", "%20")
         raise UsageError(
@@ -128,6 +129,12 @@ def split_url(url: str) -> Address:
             else "Say, for example, http://127.0.0.1:8000",
         )
     parts = urlsplit(url)
+    if wants_zone(parts.hostname or ""):
+        example = pasted(url.replace(f"{parts.hostname}]", f"{parts.hostname}%25eth0]"))
+        raise UsageError(
+            f"{parts.hostname} is an address of one link, and this machine may have several.",
+            f"Name the interface to it, which ip link lists: {example}",
+        )
     if parts.username or parts.password:
         raise UsageError("A URL must not hold a password.", "Leave it out, and use --api-key-file key.txt")
     if parts.fragment:

@@ -1,5 +1,6 @@
 """PURE: a request as it is sent, and its answer as it grows; the result is made from it when there is time."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,13 +17,16 @@ from serving.probe.stream_failures import SEVERAL_ANSWERS, OddEvent, StreamFailu
 from serving.probe.tally import Tally
 from serving.probe.token_counts import TokenCounts
 from serving.probe.token_timeline import gaps, token_timeline
-from serving.probe.wire import Response
+from serving.probe.wire import WHOLE, Response
 from serving.vllm.server_words import body_line
 
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
 ENDLESS_FACTOR, ENDLESS_SLACK = 4, 1024
 NO_EVENT = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading an event raises that is not as it should be."""
+FEWEST_RETOLD = 2
+"""So many texts of which each holds the one before may be chance."""
+UNDIVIDED = "events without an empty line between them, which are one (HTML standard, 9.2.6)"
 EVENT_DATA = re.compile(rb"^data: ?(.+)$", re.MULTILINE)
 
 
@@ -68,6 +72,11 @@ class Answer:
     beside: bool = False
     """Text of another choice than the first has come."""
     chars: int = 0
+    """Of all texts together."""
+    newest: str = ""
+    retellings: int = 0
+    """How many texts there were, while each began with the one before and went on: a server may say all of it again
+    with each event. Less than 0 once one was a part of its own, as nearly always."""
     finish_reason: str | None = None
     uncertain: int = 0
     cuts: int = 0
@@ -104,16 +113,22 @@ class Answer:
                 self.take_late(payload, read_event)
                 continue
             try:
-                text, finish_reason, counts, ended = read_event(loads(payload))
+                try:
+                    event = loads(payload)
+                except ValueError:
+                    event = leniently(payload)
+                text, finish_reason, counts, ended = read_event(event)
                 if text:
                     self.chars += len(text)
+                    if self.retellings >= 0:
+                        self.compare(text)
                     if type(text) is Thought:
                         self.thought = True
                     elif type(text) is Beside:
                         self.beside = True
                     elif self.beside:  # blocks of one answer follow each other; answers take turns
                         self.fail("stream_error", SEVERAL_ANSWERS)
-                    if text.isascii() and not (finish_reason or counts or ended):
+                    if self.retellings < 0 and text.isascii() and not (finish_reason or counts or ended):
                         self.around = around(payload, text)
                     if self.texts is not None and type(text) is not Thought:  # nobody sends that back
                         self.texts.append(text)
@@ -149,6 +164,13 @@ class Answer:
                 since_ns = max(stamps[before - 1], tally.looked_ns) if before else stamp_ns
                 tally.held_up(chunks, max(0, stamp_ns - since_ns) // 1000)
 
+    def compare(self, text: str) -> None:
+        """Look whether a text holds the one before."""
+        if not self.retellings or (len(text) > len(self.newest) and text.startswith(self.newest)):
+            self.newest, self.retellings = text, self.retellings + 1
+        else:
+            self.newest, self.retellings = "", -1
+
     def take_counts(self, after: TokenCounts) -> None:
         """Keep the newest counts; a 0 says nothing where something was said before."""
         prompt, output, cached, thought = self.counts
@@ -176,7 +198,9 @@ class Answer:
         if bare == b"[DONE]":
             self.ended = True
         elif bare not in (b"", b"null"):
-            self.fail("bad_json", f"an event that is not as it should be: {payload[:80]!r}")
+            is_several = all(line.startswith((b"{", b"[DONE]")) for line in payload.split(b"\n"))
+            what = UNDIVIDED if is_several and b"\n" in payload else "an event that is not as it should be"
+            self.fail("bad_json", f"{what}: {payload[:80]!r}")
 
     def burst(self, stamp_ns: int, now_ns: int, tally: Tally, is_cut: bool) -> None:
         """Several events came at once, perhaps with a part of one more."""
@@ -194,8 +218,10 @@ class Answer:
         """What was said, where it was kept; of a server that says all of it again with each event, the last."""
         texts = self.texts or []
         steps = pairwise(texts)
-        is_all = len(texts) > 2 and all(len(one) < len(more) and more.startswith(one) for one, more in steps)
-        return texts[-1] if is_all else "".join(texts)
+        is_all = len(texts) > FEWEST_RETOLD and all(
+            len(one) < len(more) and more.startswith(one) for one, more in steps
+        )
+        return whole_characters(texts[-1] if is_all else "".join(texts))
 
     def fail(self, error_class: str, message: str) -> None:
         """Fail it; the first reason stays."""
@@ -204,7 +230,7 @@ class Answer:
     def complete(self, response: Response) -> None:
         """The response is whole: was it what it should be?"""
         self.status = response.status
-        if response.status != 200:
+        if response.status not in WHOLE:
             self.refused = refused_by(response)
             self.failure = (f"http_{response.status}", self.refused.message)
         elif not response.is_stream:
@@ -229,6 +255,8 @@ class Answer:
         )
         if not stamps:
             self.fail("no_tokens", "the answer holds no token")
+        elif not self.chars and (self.counts[1] or 0) > len(self.stamps_ns):
+            self.fail("no_tokens", f"the server counted {self.counts[1]} tokens, and no event holds a text")
         error_class, message = self.failure or (None, None)
         return Result(
             index=self.shot.index,
@@ -251,7 +279,7 @@ class Answer:
             disbelieved=output is None and self.counts[1] is not None,
             unclear_counts=unclear,
             cached_tokens=self.counts[2],
-            output_chars=self.chars,
+            output_chars=len(self.newest) if self.retellings > FEWEST_RETOLD else self.chars,
             finish_reason=self.finish_reason and one_line(self.finish_reason, 40),
             uncertain=self.uncertain,
             cuts=self.cuts,
@@ -259,6 +287,18 @@ class Answer:
             resent=self.resent,
             empty_chunks=len(self.stamps_ns) - len(stamps),
         )
+
+
+def leniently(payload: bytes) -> Any:
+    """An event that is no strict JSON, as browsers and Python's clients read it: with halves of characters, as bytes or
+    as \\ud83d, or with NaN. Raises ValueError.
+    """
+    return json.loads(payload.decode(errors="replace"))
+
+
+def whole_characters(text: str) -> str:
+    """The same with the halves of characters that came apart put together; nobody can be sent one alone."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def around(payload: bytes, text: str) -> tuple[bytes, bytes]:

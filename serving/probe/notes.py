@@ -44,9 +44,11 @@ def length_note(maker: RequestMaker) -> str:
         frame = f", and what the server puts around each: {lexicon.frame_tokens:.0f}"
         return f"prompt lengths: by the tokenizer in {maker.workload.tokenizer}{frame if lexicon.calibrated else ''}"
     if lexicon.calibrated:
+        file = maker.workload.tokenizer
+        not_by = f"; not by the tokenizer in {file}, which counts otherwise than the server" if file else ""
         return (
             f"prompt lengths: approximate, by the server's own count of two prompts: {lexicon.tokens_per_word:.2f}"
-            f" tokens a word, and {lexicon.frame_tokens:.0f} around each; the tokens are those it reported"
+            f" tokens a word, and {lexicon.frame_tokens:.0f} around each; the tokens are those it reported{not_by}"
         )
     return "prompt lengths: approximate, the server has no tokenizer to ask in time; the tokens are those it reported"
 

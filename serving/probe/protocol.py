@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from infra.errors import EndpointError
 from serving.vllm.proxy import proxy_of
 from serving.vllm.unix_url import socket_path
+from serving.vllm.zone import host_of
 
 TRIAL_S = 1.0
 
@@ -16,7 +17,7 @@ def other_protocol(url: str) -> EndpointError | None:
     parts = urlsplit(url)
     if socket_path(url) is not None or proxy_of(url) is not None:
         return None
-    host, secure = parts.hostname or "", parts.scheme == "https"
+    host, secure = host_of(url), parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     if secure and speaks_http(host, port):
         message, scheme = f"{url} speaks plain HTTP, not TLS.", "http"

@@ -31,6 +31,8 @@ NO_LIST = (400, 422, 501)
 """What a gateway answers that has no list of models, beside 404 and 405."""
 LONGEST_NAME = 1000
 PROXY_WANTS_LOGIN = 407
+SETTLED_S = 5.0
+"""Counters that still move after so long are not this run's."""
 
 COUNTERS = {
     "generation_tokens": "vllm:generation_tokens_total",
@@ -289,3 +291,23 @@ def read_counters(text: str) -> dict[str, float]:
     """PURE: the counters we follow, from Prometheus text."""
     values = sums(text)
     return {key: values[name] for key, name in COUNTERS.items() if math.isfinite(values.get(name, math.nan))}
+
+
+def settled(server: Server, before: dict[str, float]) -> dict[str, float]:
+    """The counters once they stand still: the server adds a request's tokens a moment after its last byte."""
+    if not before:
+        return {}
+    last: dict[str, float] = {}
+    end_s = time.monotonic() + SETTLED_S
+    for _ in range(10):
+        now = server.counters()
+        if now == last or (last and time.monotonic() > end_s):
+            break
+        last = now
+        time.sleep(0.2)
+    return last
+
+
+def moved(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """PURE: by how much each counter moved."""
+    return {name: after[name] - before.get(name, 0.0) for name in after} if before else {}

@@ -70,7 +70,7 @@ class Repeated(Record):
     model: str
     """That was asked for."""
     runs: int
-    """How many count: those that are valid."""
+    """How many count: those that are valid, where any is."""
     figures: dict[str, Spread]
     """By its name in a report."""
 
@@ -177,7 +177,8 @@ def record_of(
     """What was measured, and the differences of what has two endpoints."""
     endpoints, folders = [], []
     for at, target in enumerate(targets):
-        own = [(turn, report) for turn, report in made if turn.endpoint == at]
+        every = [(turn, report) for turn, report in made if turn.endpoint == at]
+        own = [each for each in every if each[1].valid] or every
         folders.append([folder_of(output, turn) for turn, _ in own])
         if own:
             spread = spreads([figures_of(report) for _, report in own])
@@ -248,7 +249,8 @@ def repeats_text(made: Repeats, output: Path) -> str:
     parts += [
         line("warning", f"{each.folder} must not be used: {each.invalid_because[0]}")
         for each in made.runs
-        if each.invalid_because and not made.differences
+        if each.invalid_because
+        and not any(each.folder in (*of_two.a, *of_two.b) for of_two in made.differences)
     ]
     return "\n\n".join(parts) + f"\n\neach run and {REPEATS} in {output}"
 

@@ -19,6 +19,7 @@ from serving.probe.spec import Load, Share, Target, Workload
 from serving.probe.tokenizer_file import counter
 from serving.vllm.proxy import proxy_of
 from serving.vllm.unix_url import over_tcp, shown
+from serving.vllm.zone import without_zone
 
 
 @dataclass
@@ -152,7 +153,7 @@ class RequestMaker:
 
     def head(self) -> bytes:
         """The request line and headers, but for the length."""
-        parts = urlsplit(over_tcp(self.target.base_url))
+        parts = urlsplit(without_zone(over_tcp(self.target.base_url)))
         lines = self.api.headers(parts.netloc, self.api_key) | self.headers
         path = self.path
         if parts.scheme == "http" and (proxy := proxy_of(self.target.base_url)):

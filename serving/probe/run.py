@@ -28,8 +28,10 @@ from serving.probe.questions import (
     Patience,
     Server,
     login_wanted,
+    moved,
     rate_limited,
     redirected,
+    settled,
 )
 from serving.probe.report import ProbeReport
 from serving.probe.request_maker import RequestMaker
@@ -45,6 +47,8 @@ CANARY_TIMEOUT_S = 120.0
 BAD_REQUEST = (400, 422)
 MOST_CORRECTED = 16
 """Tokens: what differs by more was counted by another tokenizer."""
+SAME_TOKENIZER = 0.02
+"""Of one text by the user's tokenizer and by the server's usage: within this share they are the same."""
 LATE = ("timeout", "stalled")
 """What is said of a request that did not end in time, or got no byte for long (serving/probe/watching.py)."""
 LEARN_LIMIT_S = 15.0
@@ -263,7 +267,7 @@ def words_of(result: Result) -> str:
 def calibrated(maker: RequestMaker, load: Load, say: Say) -> RequestMaker:
     """The maker with what the server's own count of two prompts tells of lengths, where it cannot be asked for more.
 
-    With a tokenizer of the user's one prompt is enough: it tells what the server puts around each.
+    With a tokenizer of the user's they tell what the server puts around each, and whether it counts as the server does.
     """
     if maker.facts.exact_lengths or not maker.makes_texts:
         return maker
@@ -276,14 +280,20 @@ def calibrated(maker: RequestMaker, load: Load, say: Say) -> RequestMaker:
     few = " ".join(order.sample(few_words, len(few_words)))
     many = " ".join(order.sample(WORDS, len(WORDS)))
     told = []
-    for text in (many,) if own else (many, few):
+    for text in (many, few):
         result = tried(maker, trial, Prompt([message(text)], maker.api.trial_tokens))
         if not result.ok or not result.input_tokens:
             return maker
         told.append((len(text.split()), result.input_tokens))
-    if own is None:
-        return replace(maker, lexicon=lexicon.measured(told[1], told[0]))
-    return replace(maker, lexicon=lexicon.framed(max(0, told[0][1] - own(many))))
+    if own is not None:
+        counted, by_server = own(many) - own(few), told[0][1] - told[1][1]
+        if abs(counted - by_server) <= SAME_TOKENIZER * by_server:
+            return replace(maker, lexicon=lexicon.framed(max(0, told[0][1] - own(many))))
+        say(
+            f"the tokenizer in {maker.workload.tokenizer} counts {counted} tokens where the server does {by_server}"
+        )
+        lexicon = Lexicon()
+    return replace(maker, lexicon=lexicon.measured(told[1], told[0]))
 
 
 def results_of(maker: RequestMaker, load: Load, shots: list[Shot]) -> list[Result]:
@@ -371,25 +381,3 @@ def record_of(maker: RequestMaker, load: Load, slo: Slo, further: Sequence[str] 
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=(*notes_of(maker), *further),
     )
-
-
-# After the load
-
-
-def settled(server: Server, before: dict[str, float]) -> dict[str, float]:
-    """The counters once they stand still: the server adds a request's tokens a moment after its last byte."""
-    if not before:
-        return {}
-    last: dict[str, float] = {}
-    for _ in range(10):
-        now = server.counters()
-        if now == last:
-            break
-        last = now
-        time.sleep(0.2)
-    return last
-
-
-def moved(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """By how much each counter moved."""
-    return {name: after[name] - before.get(name, 0.0) for name in after} if before else {}

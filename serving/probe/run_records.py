@@ -165,8 +165,18 @@ class Ending:
     unfinished: int = 0
     """Requests that were on their way when the run was stopped."""
     counters: dict[str, float] = field(default_factory=dict)
-    """How the server's own counters moved during the run."""
+    """How the server's own counters moved during the run, as they were read."""
     sampled: dict[str, list[list[float]]] = field(default_factory=dict)
     """What was looked at beside the load (serving/probe/server_metrics.py): moments in seconds, and values."""
     cut: bool = False
     """Made when reading: the file ends in the middle of a line."""
+
+    @property
+    def fell(self) -> bool:
+        """Whether a counter did: the server began anew, or several servers answer there, each with its own."""
+        return any(moved < 0 for moved in self.counters.values())
+
+    @property
+    def counted(self) -> dict[str, float]:
+        """How the counters moved; nothing where one fell, since then none can be believed."""
+        return {} if self.fell else self.counters

@@ -118,7 +118,7 @@ class Samples:
     @property
     def engine_gap_s(self) -> float | None:
         """The engine's own mean gap between the steps of an answer, by its counters; None where it tells of none."""
-        counters = self.ending.counters if self.ending else {}
+        counters = self.ending.counted if self.ending else {}
         count = counters.get("itl_count")
         return counters.get("itl_sum_s", 0.0) / count if count else None
 

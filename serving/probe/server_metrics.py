@@ -32,6 +32,8 @@ NAMES: dict[str, dict[str, Figure]] = {
 FIGURE_OF = {name: figure for names in NAMES.values() for name, figure in names.items()}
 BEGINNINGS = tuple(FIGURE_OF)
 KNOWN = ", ".join([*NAMES][:-1]) + f" or {[*NAMES][-1]}"
+MOST: dict[Figure, float] = {"kv_cache_usage": 1.0}
+"""A share that is more is none."""
 OF_GPUS: tuple[Figure, ...] = ("power_w", "gpu_memory_mib")
 
 
@@ -41,8 +43,9 @@ def figures_in(text: str) -> dict[Figure, float]:
     # A page has thousands of lines, and is read beside a load whose clock is this very process.
     of_interest = "\n".join(line for line in text.split("\n") if line.startswith(BEGINNINGS))
     for sample in samples(of_interest):
-        if sample.name in FIGURE_OF and math.isfinite(sample.value) and 0 <= sample.value < 2**53:
-            values.setdefault(FIGURE_OF[sample.name], []).append(sample.value)
+        figure = FIGURE_OF.get(sample.name)
+        if figure and math.isfinite(sample.value) and 0 <= sample.value <= MOST.get(figure, 2.0**53):
+            values.setdefault(figure, []).append(sample.value)
     summed: Callable[[list[float]], float] = sum
     return {
         figure: summed(each) / (len(each) if figure == "kv_cache_usage" else 1)

@@ -6,7 +6,7 @@ from serving.probe.run_records import Ending, Run
 
 def server_side(run: Run, ending: Ending) -> ServerSide:
     """The server's counters, and the most of its samples, as figures."""
-    counters = ending.counters
+    counters = ending.counted
     queries, ttft_count = counters.get("prefix_cache_queries"), counters.get("ttft_count")
     return ServerSide(
         version=run.server.version,

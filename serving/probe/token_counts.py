@@ -66,5 +66,7 @@ def responses_counts(usage: dict[str, Any]) -> TokenCounts:
 
 
 def whole(value: object) -> int | None:
-    """The value when it is a whole number of tokens."""
+    """The value when it is a whole number of tokens, 4.0 too: some languages have no other numbers."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None

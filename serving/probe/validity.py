@@ -102,7 +102,7 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
             f"the run was ended early: nobody got a byte for {run.load.silence_limit_s:g} s, so the server hangs; if it"
             " is only slow, raise --stall-timeout-s",
         ),
-        (ok < sent, f"{sent - ok} of {sent} requests failed{uncompared(ending.counters)}"),
+        (ok < sent, f"{sent - ok} of {sent} requests failed{uncompared(ending.counted)}"),
         (ok == 0, "no request succeeded"),
         (
             client.stamps == "user",
@@ -161,7 +161,12 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
             f"{sum(samples.hidden_tokens):,} of {sum(samples.output_tokens):,} output tokens are reasoning that was"
             " counted and not sent: tokens/s holds it, TTFT its time; TPOT and ITL are of what was sent",
         ),
-        *counter_warnings(run, samples, ending.counters, output),
+        (
+            ending.fell,
+            "the server's own counters fell: it began anew during the run, or several servers answer at its address;"
+            " nothing is taken from them",
+        ),
+        *counter_warnings(run, samples, ending.counted, output),
     )
     return tuple(text for applies, text in rules if applies)
 

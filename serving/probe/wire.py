@@ -16,6 +16,13 @@ MOST_INTERIM = 100
 """Of 1xx answers before the real one."""
 HEAD_END = re.compile(rb"\n\r?\n")
 """A line may end in a bare LF (RFC 9112, 2.2)."""
+BLANK = b"\r\n"
+"""Empty lines before a status line are skipped: some servers end a body with one too many. RFC 9112, 2.2, asks it of
+servers; of clients llhttp does so (Node, aiohttp), curl and h11 do not."""
+FOLD = re.compile(rb"\r?\n[ \t]+")
+"""A header that goes on in the next line (RFC 9112, 5.2)."""
+WHOLE = range(200, 204)
+"""Statuses of an answer that is there in full: some frameworks answer every POST with 201 (NestJS)."""
 PLAIN = frozenset(("", "identity", "chunked"))
 """Codings that leave the body as it is."""
 LAST_EVENTS = (b"message_stop", b"response.completed", b"response.incomplete")
@@ -60,6 +67,7 @@ class Response:
         "keep_alive",
         "state",
         "status",
+        "_blank_bytes",
         "_chunk",
         "_data",
         "_data_bytes",
@@ -82,7 +90,7 @@ class Response:
         self.encoding = ""
         """What the body was compressed by, although nobody asked for that."""
         self.is_stream = False
-        """A 200 with server-sent events, by its type or its first bytes; other bodies are kept, up to a limit."""
+        """Server-sent events of a good answer, by its type or its first bytes; other bodies are kept, up to a limit."""
         self.body = b""
         self.comments = 0
         """Keep-alive comments seen."""
@@ -91,6 +99,7 @@ class Response:
         self.between = False
         """Whether the next byte begins a chunk of a stream and an event: then the short way may be tried."""
         self._rest = b""
+        self._blank_bytes = 0
         self._chunk = ChunkPart.SIZE
         self._left = 0
         self._line = b""
@@ -177,6 +186,9 @@ class Response:
         data = self._rest + data
         self._rest = b""
         while self.state is State.HEAD and data:
+            self._blank_bytes += len(data) - len(data := data.lstrip(BLANK))
+            if self._blank_bytes > HEAD_LIMIT_BYTES:
+                raise WireFault("bad_http", "empty lines without an end")
             if not b"HTTP/1.".startswith(data[:7]):
                 raise WireFault("bad_http", f"the answer is not HTTP: {data[:40]!r}")
             end = HEAD_END.search(data)
@@ -185,7 +197,8 @@ class Response:
                     raise WireFault("bad_http", "headers without an end")
                 self._rest = data
                 return b""
-            self._read_head([line.rstrip("\r") for line in data[: end.start()].decode("latin-1").split("\n")])
+            lines = FOLD.sub(b" ", data[: end.start()]).decode("latin-1").split("\n")
+            self._read_head([line.rstrip("\r") for line in lines])
             data = data[end.end() :]
         return data
 
@@ -207,7 +220,7 @@ class Response:
         codings = listed(value for name, value in pairs if name in ("content-encoding", "transfer-encoding"))
         self.encoding = ", ".join(sorted(codings - PLAIN))
         kind = self.headers.get("content-type", "").lower()
-        readable = self.status == 200 and not self.encoding
+        readable = self.status in WHOLE and not self.encoding
         self.is_stream = readable and "text/event-stream" in kind
         self._may_be_stream = readable and kind.partition(";")[0].strip() in OTHER_KINDS
         self._frame("chunked" in codings)
@@ -233,12 +246,12 @@ class Response:
             yield from self._chunks(data)
         elif self.state is State.LENGTH:
             yield data[: self._left]
-            self.keep_alive = self.keep_alive and len(data) <= self._left
+            self.keep_alive = self.keep_alive and not data[self._left :].strip(BLANK)
             self._left -= min(len(data), self._left)
             self.state = State.LENGTH if self._left else State.COMPLETE
         elif self.state is State.UNTIL_CLOSE:
             yield data
-        elif data:
+        elif data.strip(BLANK):
             self.keep_alive = (
                 False  # bytes after the end: this connection cannot be trusted with another request
             )
@@ -266,7 +279,7 @@ class Response:
             self._chunk_line(data[at:end].removesuffix(b"\r"))
             at = end + 1
             if self.state is State.COMPLETE:
-                self.keep_alive = self.keep_alive and at == len(data)
+                self.keep_alive = self.keep_alive and not data[at:].strip(BLANK)
                 return
 
     def _chunk_line(self, line: bytes) -> None:

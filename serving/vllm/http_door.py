@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -14,6 +15,7 @@ from infra.fetch.authorities import trusted
 from infra.printable import one_line
 from serving.vllm.proxy import Proxy
 from serving.vllm.unix_url import over_tcp, socket_path
+from serving.vllm.zone import typed, without_zone
 
 LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -87,8 +89,8 @@ class HttpDoor:
         self._most_bytes = most_bytes
         try:
             self._http = httpx2.Client(
-                base_url=over_tcp(base_url),
-                headers={"accept-encoding": "identity", **headers},
+                base_url=typed(over_tcp(base_url)),
+                headers={"accept-encoding": "identity", **host_header(base_url), **headers},
                 timeout=timeout_s,
                 trust_env=False,
                 verify=trust or trusted(),
@@ -125,6 +127,12 @@ class HttpDoor:
         if isinstance(answer, Exception):
             raise no_answer(answer) from None
         return answer
+
+
+def host_header(url: str) -> dict[str, str]:
+    """What the library would say wrong: the interface to an address is nobody else's business."""
+    told = urlsplit(without_zone(url)).netloc
+    return {} if told == urlsplit(url).netloc else {"host": told}
 
 
 def options_of(way: Way, uds: str | None, trust: ssl.SSLContext) -> dict[str, Any]:

@@ -27,13 +27,14 @@ class Proxy(NamedTuple):
 
 
 def proxy_of(url: str) -> Proxy | None:
-    """The one that the environment names for this URL; none for this machine itself, which no other can reach.
+    """The one that the environment names for this URL; none for what no other machine can reach: this one by its
+    loopback, and an address of one of its links.
 
     Raises UsageError for one that is no plain HTTP proxy.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if socket_path(url) is not None or is_here(host):
+    if socket_path(url) is not None or is_here(host) or "%" in host:
         return None
     named = getproxies_environment()
     text = named.get(parts.scheme) or named.get("all")
