@@ -175,3 +175,23 @@ def test_the_drivers_version_is_the_hosts_or_that_of_its_first_gpu() -> None:
     rows = [f"{n}, NVIDIA L4, GPU-{n}, 23034, 1, 580.95.0{n}, 8.9, [N/A], Enabled, 00:1E" for n in (5, 6)]
     found = [facts.gpu_report(rows, version).driver_version for version in (None, "590.1")]
     assert (found, facts.gpu_report([]).driver_version) == (["580.95.05", "590.1"], None)
+
+
+def test_each_cell_of_a_gpus_row_and_what_it_does_not_say() -> None:
+    rows = [
+        "1, NVIDIA A, GPU-1, 23034, 7, 580.1, 8.9, Enabled, Disabled, 00:1E",
+        "2, NVIDIA B, GPU-2, [N/A], , 580.2, [N/A], Disabled, [N/A], ",
+    ]
+    one = {"index": 1, "name": "NVIDIA A", "uuid": "GPU-1", "memory_total_mib": 23034, "memory_used_mib": 7}
+    two = {"index": 2, "name": "NVIDIA B", "uuid": "GPU-2", "memory_total_mib": None, "memory_used_mib": None}
+    assert [gpu.model_dump() for gpu in facts.gpu_report(rows).gpus] == [
+        one | {"compute_capability": 8.9, "mig_enabled": True, "ecc_enabled": False, "pci_bus_id": "00:1E"},
+        two | {"compute_capability": None, "mig_enabled": False, "ecc_enabled": None, "pci_bus_id": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "privilege"), [("root", "root"), ("sudo", "sudo"), ("su", "none"), ("", "none")]
+)
+def test_what_the_user_may_do(word: str, privilege: str) -> None:
+    assert facts._privilege(word) == privilege

@@ -36,3 +36,23 @@ def test_what_a_process_says_is_handed_on_but_its_error_is_raised() -> None:
     with pytest.raises(HostError) as caught:
         workers.hear(pipe)
     assert caught.value is error
+
+
+def test_none_is_told_to_start_where_one_says_that_it_cannot() -> None:
+    told: list[tuple[str, int]] = []
+
+    def process(name: str, said: object) -> Any:
+        return SimpleNamespace(
+            poll=lambda _: True,
+            recv=lambda: said,
+            send=lambda at_ns: told.append((name, at_ns)),
+        )
+
+    def failing() -> object:
+        raise HostError("no sockets", "x")
+
+    cannot = process("two", None)
+    cannot.recv = failing
+    with pytest.raises(HostError, match="no sockets"):
+        workers.conduct([process("one", "ready"), cannot], None)
+    assert told == []

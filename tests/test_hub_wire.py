@@ -3,6 +3,7 @@
 import http.client
 import socket
 import ssl
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -191,3 +192,28 @@ def test_a_question_is_cut_off_that_brings_too_little_for_long() -> None:
     assert [looked(*at) for at in ((300, 2000, 6.0), (309, 2000, 7.0), (318, 2000, 7.0))] == [False] * 3
     assert looked(319, 2000, 7.0)
     assert [looked(400, 2000, 8.0), looked(405, 2000, None), looked(412, 2000, 8.0)] == [False] * 3
+
+
+def test_who_hung_up_asks_by_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class Line:
+        def connect(self) -> None:
+            happened.append("connect")
+
+        def request(self, method: str, path: str, headers: dict[str, str]) -> None:
+            happened.append(f"{method} {path}")
+
+        def getresponse(self) -> Any:
+            return SimpleNamespace(status=200)
+
+        def close(self) -> None:
+            happened.append("close")
+
+    monkeypatch.setattr(hub_wire, "connection_to", lambda _: Line())
+    wire = Wire(SOURCE)
+    for path in ("a", "b"):
+        wire.ask(f"https://hub/{path}", path)
+    wire.close()
+    wire.ask("https://hub/c", "c")
+    assert happened == ["connect", "GET /a", "GET /b", "close", "connect", "GET /c"]
