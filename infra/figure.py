@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
@@ -35,6 +36,10 @@ WIDTH_IN = 5.4
 MOST_LABELS = 14
 """On an axis of that width."""
 LEGEND: "dict[str, Any]" = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
+LONGEST_NAME = 25
+"""Letters of a name in a legend, of which two stand side by side."""
+USUAL_ROWS, ROW_IN = 4, 0.17
+"""Rows of a legend that a figure has room for, and what each further one takes."""
 Settings = dict["RcKeyType", Any]
 SETTINGS: Settings = {
     "svg.fonttype": "none",
@@ -68,7 +73,9 @@ def svg(name: str, says: str, draw: Callable[["Axes"], None], height: float = 3.
             says, way
         )
     with figure(WIDTH_IN, height, SETTINGS) as made:
-        draw(made.add_subplot())
+        axes = made.add_subplot()
+        draw(axes)
+        fit_legend(axes, made)
         file = StringIO()
         made.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return Markup(for_page(file.getvalue(), name, says))
@@ -84,6 +91,21 @@ def figure(width_in: float, height_in: float, settings: "Settings | None" = None
 
         with rc_context(settings):
             yield Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def fit_legend(axes: "Axes", figure: "Figure") -> None:
+    """Break names that are longer than half of the width, and make the figure as much higher as they then take."""
+    legend = axes.get_legend()
+    if legend is None:
+        return
+    lines = []
+    for text in legend.get_texts():
+        broken = wrap(text.get_text(), LONGEST_NAME)
+        text.set_text("\n".join(broken))
+        lines.append(len(broken))
+    first = math.ceil(len(lines) / LEGEND["ncols"])
+    further = max(sum(lines[:first]), sum(lines[first:])) - USUAL_ROWS
+    figure.set_figheight(figure.get_figheight() + ROW_IN * max(0, further))
 
 
 def require() -> None:

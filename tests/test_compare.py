@@ -284,6 +284,14 @@ def test_more_than_the_machine_can_serve_is_refused_with_the_number_that_can() -
     assert compared(mtok_per_month=Decimal(20_000), replicas=Decimal(2)).self_hosted.utilisation < 1
 
 
+def test_of_more_machines_than_are_compared_no_number_is_offered() -> None:
+    with pytest.raises(UsageError) as caught:
+        compared(mtok_per_month=Decimal(99_999_999))
+    assert caught.value.hint == (
+        "It takes 6,342 of them, and no more than 1,000 are compared: say a part of the volume"
+    )
+
+
 def test_sensitivity_is_ordered_by_what_matters() -> None:
     rows = compared(token_ratio=None).sensitivity
     assert [row.what for row in rows] == [

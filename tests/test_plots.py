@@ -77,6 +77,39 @@ def test_a_plot_shows_what_is_kept(name: str, request: pytest.FixtureRequest, tm
     refusals.hold("\n".join(lines), request, tmp_path)
 
 
+LONG = compared(
+    claude_models=(
+        "vertex/us-east5/claude-haiku-4-5",
+        "eu.anthropic.claude-opus-5-5",
+        "azure/us/claude-sonnet-4-6",
+        "us-gov.anthropic.claude-opus-5",
+        "claude-haiku-5-5",
+        SONNET,
+    ),
+    classes=("a=100%,750/250,escalation=40%",),
+)
+
+
+@pytest.mark.parametrize("draw", [plots.volume(LONG), plots.utilisation(LONG)])
+def test_long_names_stay_within_the_figure_and_leave_room_for_the_plot(
+    draw: Callable[[Any], None],
+) -> None:
+    with figure.figure(figure.WIDTH_IN, 3.5, figure.SETTINGS) as made:
+        axes = made.add_subplot()
+        draw(axes)
+        figure.fit_legend(axes, made)
+        made.draw_without_rendering()
+        legend = axes.get_legend()
+        assert legend is not None
+        names, inside = legend.get_window_extent(), axes.get_window_extent()
+        longest = max(len(line) for text in legend.get_texts() for line in text.get_text().split("\n"))
+    assert longest <= 25
+    assert "asked again" in plots.every(PLAN, PROBE, LONG)["volume"]
+    assert "5.5, less what is" not in plots.every(PLAN, PROBE, LONG)["volume"]  # svg breaks them too
+    assert (names.x0 >= 0, names.x1 <= made.bbox.width, names.y1 <= made.bbox.height) == (True, True, True)
+    assert (inside.width > 0.7 * made.bbox.width, inside.height > 0.5 * 72 * 3.5) == (True, True)
+
+
 def test_only_what_there_is_data_for_is_drawn() -> None:
     both, bare = (
         ["volume", "utilisation", "sensitivity"],

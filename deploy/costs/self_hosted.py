@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from deploy.costs.comparison import AtUtilisation, SelfHosted, Speed
-from deploy.costs.knobs import Knobs
+from deploy.costs.knobs import Knobs, table
 from deploy.costs.machine_price import MachinePrice
 from deploy.costs.monthly_bill import (
     Bill,
@@ -75,9 +75,17 @@ def utilisation_of(mtok: Decimal, capacity: Decimal, values: Knobs, speed: Speed
         raise UsageError(
             f"{count(mtok)} M tokens a month are more than the {count(capacity)} M that "
             f"{serving_machines(values):f} of these machines can serve, taken at {speed.point.load}.",
-            f"It takes {machines} of them: --replicas {machines}" + more_at_another_load(speed),
+            so_many(machines) + more_at_another_load(speed),
         )
     return mtok / capacity
+
+
+def so_many(machines: Decimal) -> str:
+    """How many machines a volume takes, as it is typed where corral compares so many."""
+    most = table()["replicas"].most
+    if machines > most:
+        return f"It takes {machines:,f} of them, and no more than {most:,f} are compared: say a part of the volume"
+    return f"It takes {machines:f} of them: --replicas {machines:f}"
 
 
 def more_at_another_load(speed: Speed) -> str:

@@ -1,7 +1,7 @@
 """PURE: the plots of a comparison, as SVG: money against volume and utilisation, memory, latency."""
 
 from collections.abc import Callable
-from itertools import cycle
+from itertools import cycle, product
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from infra.figure import Axes
 
 POINTS = 60
+LINES = tuple(product(("-", "-."), THERE))
+"""What tells the Claude models apart, ten of them: where the colours end the lines are dotted too."""
 BUSY = 100.0
 
 
@@ -49,9 +51,15 @@ def volume(comparison: Comparison) -> Callable[["Axes"], None]:
         own = comparison.self_hosted
         capacity, month = float(own.capacity_mtok_per_month), float(own.usd_per_month)
         volumes = spaced(capacity / 1000, capacity * 2)
-        for side, colour in zip(comparison.claude, cycle(THERE), strict=False):
+        for side, (style, colour) in zip(comparison.claude, cycle(LINES), strict=False):
             usd = float(side.spared(side.usd_per_mtok_blended))
-            axes.plot(volumes, [usd * each for each in volumes], color=colour, label=spared_there(side))
+            axes.plot(
+                volumes,
+                [usd * each for each in volumes],
+                color=colour,
+                linestyle=style,
+                label=spared_there(side),
+            )
             low, high = float(side.spared(side.usd_per_mtok_low)), float(side.spared(side.usd_per_mtok_high))
             axes.fill_between(
                 volumes,
@@ -97,10 +105,9 @@ def utilisation(comparison: Comparison) -> Callable[["Axes"], None]:
             color=HERE,
             label="here, by utilisation",
         )
-        for side, colour in zip(comparison.claude, cycle(THERE), strict=False):
-            axes.axhline(
-                float(side.spared(side.usd_per_mtok_blended)), color=colour, label=spared_there(side)
-            )
+        for side, (style, colour) in zip(comparison.claude, cycle(LINES), strict=False):
+            usd = float(side.spared(side.usd_per_mtok_blended))
+            axes.axhline(usd, color=colour, linestyle=style, label=spared_there(side))
             axes.axhspan(
                 float(side.spared(side.usd_per_mtok_low)),
                 float(side.spared(side.usd_per_mtok_high)),
