@@ -71,7 +71,7 @@ def test_quotas_are_counted_in_vcpus_against_what_runs(
 
 def test_a_quota_that_may_not_be_read_or_is_not_known_is_a_warning(tmp_path: Path) -> None:
     aws, _ = fresh()
-    aws.denied = {"service-quotas:GetServiceQuota"}
+    aws.denied = {"servicequotas:GetServiceQuota"}
     assert [one[0] for one in found(look(aws, an_order(), tmp_path), "quota")] == ["warning"]
     aws.denied, aws.quotas = set(), {}
     assert found(look(aws, an_order(), tmp_path), "quota") == [

@@ -1,9 +1,11 @@
 """The policy of `corral iam-policy` in force: all that corral does is allowed, and no known way to more is."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from fake_aws import ACCOUNT, FakeAws
 from fake_iam import allows
@@ -387,6 +389,42 @@ def test_a_policy_is_of_one_partition_and_fits_what_iam_takes(partition: str, fo
         text = json.dumps(form(home.model_copy(update={"partition": partition})))
         assert text.count("arn:aws") == text.count(f"arn:{partition}:")
         assert len("".join(text.split())) <= LIMIT_CHARACTERS
+
+
+def actions(part: Any) -> Iterator[str]:
+    """All actions that a policy names."""
+    for statement in part["Statement"]:
+        yield from [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+
+
+def test_every_action_is_one_that_iam_knows() -> None:
+    """Its prefix is the name that a service's requests are signed with, which is not always boto3's.
+
+    Those of no call of a client are the agent's (Session Manager), IAM's own and what KMS asks both keys for.
+    """
+    session = botocore.session.get_session()
+    models = [session.get_service_model(name) for name in session.get_available_services()]
+    calls = {f"{model.signing_name}:{call}" for model in models for call in model.operation_names}
+    forms = (user_policy.policy, user_policy.boundary, user_policy.box, user_policy.scheduler)
+    named = {action for form in forms for scope in SCOPES.values() for action in actions(form(scope))}
+    assert sorted(named - calls) == [
+        "iam:PassRole",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+        "ssm:UpdateInstanceInformation",
+        "ssmmessages:CreateControlChannel",
+        "ssmmessages:CreateDataChannel",
+        "ssmmessages:OpenControlChannel",
+        "ssmmessages:OpenDataChannel",
+    ]
+    assert {"servicequotas:GetServiceQuota", "ec2:RunInstances", "sts:GetCallerIdentity"} <= named
+
+
+def test_what_a_call_is_called_by_iam() -> None:
+    session = botocore.session.get_session()
+    for service in ("ec2", "iam", "kms", "pricing", "s3", "scheduler", "service-quotas", "ssm", "sts"):
+        request = Request(service=service, operation="Call", region="us-east-1", parameters={})
+        assert request.action == f"{session.get_service_model(service).signing_name}:Call"
 
 
 def test_the_machines_of_china_have_a_principal_of_their_own() -> None:

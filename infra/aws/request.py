@@ -18,6 +18,9 @@ from infra.rented import Purchase
 
 TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface")
 SPOT_REQUEST = "spot-instances-request"
+IAM_NAMES = {"service-quotas": "servicequotas"}
+"""Services that IAM calls otherwise than boto3 does: by the name their requests are signed with (Service Authorization
+Reference)."""
 
 
 class Request(Record):
@@ -43,7 +46,7 @@ class Request(Record):
     @property
     def action(self) -> str:
         """The IAM action the call needs."""
-        return f"{self.service}:{self.operation}"
+        return f"{IAM_NAMES.get(self.service, self.service)}:{self.operation}"
 
 
 class Spot(Record):

@@ -52,8 +52,8 @@ READS = [
     "iam:SimulatePrincipalPolicy",
     "pricing:GetProducts",
     "scheduler:ListScheduleGroups",
-    "service-quotas:GetServiceQuota",
-    "service-quotas:ListServiceQuotas",
+    "servicequotas:GetServiceQuota",
+    "servicequotas:ListServiceQuotas",
     "sts:GetCallerIdentity",
 ]
 # What tags what it makes, in the same call.
