@@ -8,6 +8,7 @@ from deploy.by_name import is_named
 from deploy.doctor import Diagnosis, of_corral, unneeded
 from deploy.gateway import gateway
 from deploy.gateway.certificates import ends_soon
+from deploy.gateway.gateway_text import why_not
 from deploy.line import status
 from deploy.next_step import known_of, next_step
 from deploy.provision_request import Where, wishes_of
@@ -130,7 +131,20 @@ def of_gateway(name: str) -> Iterator[Checkup]:
         found=f"{now.state}{where}, {now.base_url}",
         fix="" if is_well else f"Start it: corral gateway {name}{there}",
     )
+    yield from of_servers(now)
     yield from of_certificate(name)
+
+
+def of_servers(now: gateway.GatewayStatus) -> Iterator[Checkup]:
+    """Those that get no requests of their gateway."""
+    for each in now.servers:
+        if why := why_not(now.name, each):
+            yield Checkup(
+                name=f"gateway to {each.name}",
+                outcome="warning",
+                found=f"{each.state}: {why.found}",
+                fix=f"{why.fix[0].upper()}{why.fix[1:]}",
+            )
 
 
 def of_certificate(name: str) -> Iterator[Checkup]:

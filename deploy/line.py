@@ -172,7 +172,12 @@ def status(deployment: Deployment) -> Status:
     with deadline.within(LOOK_S):
         found = settling.told(place_of(deployment).status(deployment), deployment)
     gateway.keep_certificate(deployment.name)
-    seen = {"adapters": deployment.plan.serve.adapters, "gateway": gateway.address(deployment.name)}
+    address = gateway.address(deployment.name)
+    seen = {
+        "adapters": deployment.plan.serve.adapters,
+        "gateway": address,
+        "taken_out": gateway.taken_out(deployment.name) if address else (),
+    }
     return found.model_copy(update=seen)
 
 

@@ -10,7 +10,7 @@ import secrets
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -185,6 +185,43 @@ class Host:
                 raise
             if code:
                 raise refused(self.destination, command, code, complaint.text())
+
+    @contextmanager
+    def held(self, command: Sequence[str]) -> Iterator[str]:
+        """Run a command as root that says a line and goes on until its input ends: when this does, or we are gone.
+
+        The line. Raises HostError where it says none in time, AuthError as `run` does.
+        """
+        marker, patience = secrets.token_hex(8), Patience(deadline.left_s(COMMAND_TIMEOUT_S))
+        with (
+            started(
+                self._argv(self._as_root(command), marker),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # a Ctrl-C is ours to hear, and may take long to answer
+            ) as process,
+            killed_where_that_fails(process),
+        ):
+            assert process.stdin is not None
+            assert process.stdout is not None
+            complaint, heard = LastWords(process.stderr), bounded_process.lines(process.stdout, patience)
+            try:
+                begun = any(line == f"{marker}\n".encode() for line in heard)
+                said = next(heard, b"").decode(errors="replace").rstrip("\r\n") if begun else ""
+            except TimeoutError:
+                raise silent(self.destination, deadline.told_s(COMMAND_TIMEOUT_S, patience.most_s)) from None
+            if not said:
+                code = process.wait(COMMAND_TIMEOUT_S) or SSH_FAILED
+                raise refused(self.destination, command, code, complaint.text())
+            try:
+                yield said
+            finally:
+                with suppress(OSError):
+                    process.stdin.close()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(bounded_process.END_S)
+                end(process)
 
     def forward(self, local_port: int, host: str, port: int) -> None:
         """Let 127.0.0.1:`local_port` here lead to `host`:`port` there, until `close_forward`.

@@ -1,18 +1,20 @@
 """A gateway before a back end of another version than it was made for, or before none that it knows."""
 
 import json
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-from doors import Door, door
+from doors import NAME, Door, door
 from stubbed import until
 
 from deploy.gateway import rotation
+from deploy.gateway.gateway_text import why_not
 
 pytestmark = pytest.mark.usefixtures("has_haproxy")
 
@@ -97,6 +99,39 @@ def test_one_that_does_not_know_health_gets_nothing(tmp_path: Path, monkeypatch:
     """What is behind it is no engine that is ready: it is never asked, and callers are told to come again."""
     with before(tmp_path, monkeypatch, health=404) as front:
         until(lambda: state(front) == "DOWN")
+        until(lambda: rotation.in_front(front.folder)[0].check != "L4CON")  # before it listened
+        (server,) = rotation.in_front(front.folder)
+        assert (server.check, server.check_said) == ("L7STS", "Layer7 wrong status, 404, Not Found")
         status, head, said = front.ask("/v1/chat/completions", CHAT)
         assert (status, head["retry-after"], said["error"]["code"]) == (503, "5", "unavailable")
         assert front.ask("/health", key=None)[0] == 503
+
+
+@pytest.mark.parametrize(("closes", "codes"), [(True, ("SOCKERR", "L7RSP")), (False, ("L7TOUT",))])
+def test_one_that_takes_a_connection_and_answers_nothing_is_told_as_that(
+    closes: bool, codes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tunnel's end without an engine behind it; and an engine that hangs."""
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "home"))
+    taken: list[socket.socket] = []
+
+    def take(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                taken.append(listener.accept()[0])
+                if closes:
+                    taken.pop().close()
+
+    with door(tmp_path / "home", queue_s=0.2) as front:
+        with socket.create_server(("127.0.0.1", front.deployment.plan.serve.port)) as listener:
+            Thread(target=take, args=(listener,), daemon=True).start()
+            until(lambda: rotation.in_front(front.folder)[0].check not in ("INI", "L4CON"))
+            until(lambda: state(front) == "DOWN")
+            (server,) = rotation.in_front(front.folder)
+            assert server.check in codes
+            assert why_not(NAME, server) == (
+                f"its /health gives no answer ({server.check}: {server.check_said})",
+                f"look, which opens its way again: corral status {NAME}",
+            )
+    for each in taken:
+        each.close()

@@ -16,7 +16,7 @@ from doors import NAME, Door, door
 from ports import free_port
 from stubbed import until
 
-from deploy import line
+from deploy import doctor_deployment, line
 from deploy.cli.main import run
 from deploy.gateway import admin_socket, gateway, haproxy, key_store, rotation
 from deploy.gateway.gateway_options import GatewayOptions
@@ -334,6 +334,36 @@ def test_status_and_down_know_it(home: Path, capsys: pytest.CaptureFixture[str])
         assert front.ask("/v1/models")[0] == 200
         run(["status", NAME, "--json"])
         assert json.loads(capsys.readouterr().out)["gateway"] == front.asked.base_url
+        server = front.deployment.name
+        assert run(["gateway", "drain", NAME, server]) == 0
+        assert (
+            f"server:   {server} is DRAIN, 0 requests, 0 waiting: it was taken out and gets no requests; "
+            in (capsys.readouterr().out)
+        )
+        run(["status", NAME, "--json"])
+        assert json.loads(capsys.readouterr().out)["taken_out"] == [server]
+        again = f"corral gateway ready {NAME} {server}"
+        run(["status", NAME])
+        assert f"; its gateway gives {server} no requests, unless that is rolled just now: {again}\n" in (
+            capsys.readouterr().out
+        )
+        (check,) = doctor_deployment.of_servers(gateway.status(NAME))
+        assert (check.outcome, check.found, check.fix) == (
+            "warning",
+            "DRAIN: it was taken out and gets no requests",
+            f"Unless it is rolled or stopped just now: {again}",
+        )
+        assert run(["gateway", "ready", NAME, server]) == 0
+        until(lambda: rotation.in_front(front.folder)[0].is_up)
+        assert front.server
+        front.server.kill()
+        until(lambda: rotation.in_front(front.folder)[0].state == "DOWN")
+        capsys.readouterr()
+        assert run(["gateway", "status", NAME]) == 0
+        assert (
+            f"server:   {server} is DOWN, 0 requests, 0 waiting: no connection to it comes about (L4CON: Layer4 "
+            f"connection problem, Connection refused); look, which opens its way again: corral status {NAME}\n"
+        ) in capsys.readouterr().out
         assert run(["down", NAME, "--json"]) == 0
         gone: dict[str, Any] = json.loads(capsys.readouterr().out)
         assert (gone["left"], gone["audit"]) == ([], str(home / NAME / "gateway-audit.jsonl"))

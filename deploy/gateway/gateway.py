@@ -90,6 +90,13 @@ def address(name: str) -> str | None:
     return None
 
 
+def taken_out(name: str) -> tuple[str, ...]:
+    """Its servers that somebody has taken out of rotation; none where it cannot be asked."""
+    with suppress(CorralError):
+        return tuple(each.name for each in in_front(folder(name)) if each.is_taken_out)
+    return ()
+
+
 def is_there(name: str) -> bool:
     """Whether anything of it lives, whether or not it answers. Raises HostError where its host cannot be asked."""
     place = folder(name)

@@ -1,8 +1,11 @@
 """PURE: what `corral gateway` and `corral keys` say to a person."""
 
+from typing import NamedTuple
+
 from deploy.gateway.certificates import ends_soon
 from deploy.gateway.gateway import GatewayStatus
 from deploy.gateway.keys import Key, Keys, NewKey, now_utc
+from deploy.gateway.rotation import InFront
 from infra.argument import pasted
 from infra.quantity import counted
 
@@ -11,10 +14,7 @@ def shown(now: GatewayStatus) -> str:
     """A gateway, and what to do with it."""
     there = f"{now.on_host}: " if now.on_host else ""
     lines = [f"{now.name}'s gateway: {there}{now.state} at {now.base_url}, {counted(now.keys, 'good key')}"]
-    lines += [
-        f"server:   {each.name} is {each.state}, {counted(each.sessions, 'request')}, {each.waiting:,} waiting"
-        for each in now.servers
-    ]
+    lines += [server(now.name, each) for each in now.servers]
     if now.ca_file:
         lines.append(f"trust:    {pasted(now.ca_file)}")
     if now.certificate_ends_at:
@@ -27,6 +27,48 @@ def shown(now: GatewayStatus) -> str:
         on_host = f" --on-host {pasted(now.on_host)}" if now.on_host else ""
         lines.append(f"start:    corral gateway {now.name}{on_host}")
     return "\n".join(lines)
+
+
+def server(name: str, each: InFront) -> str:
+    """One of its servers; where it gets no requests, why, and what to do."""
+    line = f"server:   {each.name} is {each.state}, {counted(each.sessions, 'request')}, {each.waiting:,} waiting"
+    why = why_not(name, each)
+    return f"{line}: {why.found}; {why.fix}" if why else line
+
+
+class WhyNot(NamedTuple):
+    """Why a server gets no requests."""
+
+    found: str
+    fix: str
+    """What to do about it."""
+
+
+REACHED_NOT = ("L4CON", "L4TOUT")
+NO_ANSWER = ("L7TOUT", "L7RSP", "SOCKERR")
+"""The last is what becomes of a look through a tunnel behind which no server is."""
+
+
+def why_not(name: str, each: InFront) -> WhyNot | None:
+    """PURE: why a server gets no requests, by HAProxy's codes; None of one that gets some."""
+    look = f"look, which opens its way again: corral status {name}"
+    said = f" ({each.check}: {each.check_said})"
+    if each.is_taken_out:
+        found = "it was taken out and gets no requests"
+        return WhyNot(
+            found, f"unless it is rolled or stopped just now: corral gateway ready {name} {each.name}"
+        )
+    if each.is_up:
+        return None
+    if each.check == "INI":
+        return WhyNot("it was not looked at yet", f"again in a second: corral gateway status {name}")
+    if each.check in REACHED_NOT:
+        return WhyNot(f"no connection to it comes about{said}", look)
+    if each.check in NO_ANSWER:
+        return WhyNot(f"its /health gives no answer{said}", look)
+    if each.check == "L7STS":
+        return WhyNot(f"its /health is not well{said}", f"why: corral logs {name}")
+    return WhyNot(f"it is not well{said}" if each.check_said else "it comes up", look)
 
 
 def how_it_goes_on(now: GatewayStatus) -> str:

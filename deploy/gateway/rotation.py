@@ -6,9 +6,12 @@ from pathlib import Path
 from deploy.gateway import admin_socket
 from deploy.gateway.haproxy_config import ADMIN, MASTER
 from infra.errors import ServerError
+from infra.printable import one_line
 from infra.record import Record
 
 BACKEND = "engines"
+LONGEST = 200
+"""Of a server's answer to a check, in characters."""
 
 
 class InFront(Record):
@@ -22,6 +25,25 @@ class InFront(Record):
     """Requests that it has now."""
     waiting: int
     """Requests that wait for it alone."""
+    check: str = ""
+    """How HAProxy's last look at its /health ended, in HAProxy's code: L7OK, L4CON, L7TOUT, L7STS; INI before the
+    first."""
+    check_said: str = ""
+    """What HAProxy says of that look; empty where it was well."""
+
+    @property
+    def is_taken_out(self) -> bool:
+        """Whether somebody has said that it gets no requests."""
+        return self.state.split()[0] in TAKEN_OUT
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it gets requests, also while it is seen to fail."""
+        return self.state.split()[0] == "UP"
+
+
+TAKEN_OUT = ("DRAIN", "MAINT")
+WELL = "L7OK"
 
 
 def take_out(folder: Path, server: str) -> None:
@@ -55,9 +77,19 @@ def in_front(folder: Path) -> tuple[InFront, ...]:
             state=row["status"],
             sessions=sum(int(seen[name]["scur"] or 0) for seen in by_worker if name in seen),
             waiting=sum(int(seen[name]["qcur"] or 0) for seen in by_worker if name in seen),
+            check=(
+                check := row["check_status"].removeprefix("* ")
+            ),  # so marked while the next look is on its way
+            check_said="" if check == WELL else said_of(row),
         )
         for name, row in (by_worker[0] if by_worker else {}).items()
     )
+
+
+def said_of(row: dict[str, str]) -> str:
+    """What HAProxy says of its last look: what kind of end that was, and the answer's status or the system's words."""
+    told = filter(None, (row["check_desc"], row["check_code"], row["last_chk"]))
+    return one_line(", ".join(dict.fromkeys(told)), LONGEST)
 
 
 def rows(stat: str) -> dict[str, dict[str, str]]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from deploy.gateway import gateway, out_of_rotation
 from deploy.releases import canary, release
 from deploy.releases.release import Release, Trial
-from deploy.releases.settling import alone, holding, note_taken_back, settle
+from deploy.releases.settling import at_work, holding, note_taken_back, refuse_anothers, settle
 from deploy.releases.upgrade import (
     NextOf,
     Step,
@@ -93,13 +93,14 @@ def roll(
             f"What is lost there is put back, and what is stopped is started: corral serve {name}",
         )
     place = holding(present)
-    with alone(name):
+    with at_work(present):
         was_tried = settle(present)
         status = place.status(present)
         if not (was_tried or is_meant_to_serve(status)):
             raise UsageError(
                 f"{name} is {status.state}: there is nothing to roll.", f"Start it: corral serve {name}"
             )
+        refuse_anothers(present, status)
         old = known(present, place)
         new = brought(next_of(present, place), old, place, True, approve) if next_of else None
         if new is not None:

@@ -5,17 +5,19 @@ ends what is on trial first.
 """
 
 import os
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from deploy.releases import release
 from deploy.releases.release import Release, Trial
 from deploy.targets import deployment as deployments
-from deploy.targets.abilities import HoldsReleases
+from deploy.targets.abilities import HoldsReleases, Replicated, SharedByOperators
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Status
 from infra import locks, processes
+from infra.argument import pasted
 from infra.errors import DocumentError, HostError, UsageError
 from infra.record import removed
 from infra.say import progress
@@ -33,8 +35,17 @@ def holding(deployment: Deployment) -> HoldsReleases:
     )
 
 
+@contextmanager
+def at_work(deployment: Deployment) -> Iterator[None]:
+    """Hold a deployment's releases, here and where it is. Raises UsageError where another corral does."""
+    place = place_of(deployment)
+    elsewhere = place.alone(deployment) if isinstance(place, SharedByOperators) else nullcontext()
+    with alone(deployment.name), elsewhere:
+        yield
+
+
 def alone(name: str) -> AbstractContextManager[None]:
-    """Hold a deployment's releases. Raises UsageError where another corral does."""
+    """Hold them here. Raises UsageError where another corral does."""
     busy = UsageError(f"Another corral is upgrading {name} now.", f"See how far it is: corral status {name}")
     return locks.held(lock(name), busy)
 
@@ -77,6 +88,42 @@ def settled(name: str) -> None:
             settle(deployments.load(name))
 
 
+def refuse_anothers(deployment: Deployment, status: Status) -> None:
+    """Raise UsageError where a host starts a release that was never known here: another operator has brought it."""
+    if others := brought_by_others(deployment, status):
+        raise UsageError(
+            f"{', '.join(others)} starts a release that is not known here: another operator has brought it.",
+            f"Take it over: {adopting(deployment, others)}",
+        )
+
+
+def brought_by_others(deployment: Deployment, status: Status) -> tuple[str, ...]:
+    """The replicas that start such a release, by name; the only one by the deployment's."""
+    place, name = place_of(deployment), deployment.name
+    if not (isinstance(place, HoldsReleases) and isinstance(place, SharedByOperators)):
+        return ()
+    accepted = release.id_of(deployment, place.engine_version(deployment))
+    each = {one.name: one.release for one in status.endpoints} or {name: status.release}
+    return tuple(
+        one
+        for one, starts in each.items()
+        if starts not in (None, accepted) and " " not in starts and not is_known(name, starts)
+    )
+
+
+def is_known(name: str, id: str) -> bool:
+    """Whether a release was brought from here."""
+    return release.kept_at(name, id).exists()
+
+
+def adopting(deployment: Deployment, replicas: tuple[str, ...]) -> str:
+    """The command that brings here what another operator has made of it, from the first of these replicas."""
+    place = place_of(deployment)
+    each = place.replicas(deployment) if isinstance(place, Replicated) else {}
+    first, *_ = each.get(replicas[0], deployment).hosts
+    return f"corral hosts adopt {pasted(first)} {deployment.name}"
+
+
 def note_taken_back(new: Release, why: str, place: HoldsReleases) -> None:
     """Keep what became of it, unless the deployment was taken away meanwhile."""
     if new.deployment.name in deployments.names():
@@ -92,7 +139,14 @@ def told(status: Status, deployment: Deployment) -> Status:
     accepted = release.id_of(deployment, place.engine_version(deployment))
     on_trial = release.trial(name)
     if on_trial is None or on_trial.release == accepted:
-        others = [each.name for each in status.endpoints if each.release not in (None, accepted)]
+        if anothers := brought_by_others(deployment, status):
+            words = f"{', '.join(anothers)} starts a release of another operator's: {adopting(deployment, anothers)}"
+            status = status.model_copy(update={"detail": f"{status.detail}; {words}"})
+        others = [
+            each.name
+            for each in status.endpoints
+            if each.release not in (None, accepted) and each.name not in anothers
+        ]
         if others:
             words = f"{', '.join(others)} starts another release than the accepted one: corral roll {name}"
             status = status.model_copy(update={"detail": f"{status.detail}; {words}"})

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from deploy.gateway.out_of_rotation import out_of_rotation
 from deploy.releases import canary, release, short_probe
 from deploy.releases.release import Release, Trial
-from deploy.releases.settling import alone, holding, note_taken_back, settle
+from deploy.releases.settling import at_work, holding, note_taken_back, refuse_anothers, settle
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import HoldsReleases
 from deploy.targets.deployment import Deployment, folder
@@ -56,10 +56,11 @@ def upgrade(next_of: NextOf, name: str, slower_at_most: float, approve: Callable
     """
     present = deployments.load(name)
     place = holding(present)
-    with alone(name):
+    with at_work(present):
         was_tried = settle(present)
         old = known(present, place)
         status = place.status(present)
+        refuse_anothers(present, status)
         served = was_tried or is_meant_to_serve(status)
         # What `serve` cannot start, as its engine is gone, is brought again.
         is_whole = not present.release or status.state == "serving" or not place.missing(old.deployment)
@@ -102,10 +103,12 @@ def back(name: str) -> Upgraded:
     """
     present = deployments.load(name)
     place = holding(present)
-    with alone(name):
+    with at_work(present):
         was_tried = settle(present)
         old = known(present, place)
-        served = was_tried or is_meant_to_serve(place.status(present))
+        status = place.status(present)
+        refuse_anothers(present, status)
+        served = was_tried or is_meant_to_serve(status)
         new = named(at_address_of(present, release.before(name, old.id)))
         if missing := place.missing(new.deployment):
             raise UsageError(

@@ -239,6 +239,15 @@ class HoldsReleases(Protocol):
 
 
 @runtime_checkable
+class SharedByOperators(Protocol):
+    """A place whose deployments others may change from other machines."""
+
+    def alone(self, deployment: Deployment) -> AbstractContextManager[None]:
+        """Keep them from changing its releases while this lasts. Raises UsageError where somebody does."""
+        ...
+
+
+@runtime_checkable
 class Replicated(Protocol):
     """It may be several engines, each on a machine of its own, behind one key."""
 

@@ -102,6 +102,8 @@ class Status(Record):
     """What clients may ask for beside the model; absent where there is nothing."""
     gateway: str | None = Field(default=None, exclude_if=lambda url: url is None)
     """Where clients ask it through its gateway, while that runs; absent where there is none."""
+    taken_out: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """The servers that were taken out of that gateway's rotation, and get no requests; absent where there is none."""
 
 
 def together(names: Sequence[str], statuses: Sequence[Status], replicas: Sequence[str] = ()) -> Status:

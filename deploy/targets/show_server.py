@@ -60,9 +60,13 @@ def status(current: Status) -> str:
     until = f", until {current.expires_at}" if current.expires_at else ""
     gateway = f", gateway at {current.gateway}" if current.gateway else ""
     beside = f" with {', '.join(current.adapters)}" if current.endpoint and current.adapters else ""
-    return sentence(
-        f"{current.name} ({current.target}): {current.state}{where}{gateway}{beside}{money}{until}: {current.detail}"
+    out = "".join(
+        f"; its gateway gives {each} no requests, unless that is rolled just now: corral gateway ready {current.name} "
+        f"{each}"
+        for each in current.taken_out
     )
+    how = f"{current.state}{where}{gateway}{beside}{money}{until}: {current.detail}{out}"
+    return sentence(f"{current.name} ({current.target}): {how}")
 
 
 def listed(statuses: list[Status], as_json: bool) -> str:

@@ -31,7 +31,7 @@ done
 PATH=$PATH:/usr/sbin:/sbin
 nft delete table inet "corral-$name" 2>/dev/null
 nft delete table inet "corral-$name.gateway" 2>/dev/null
-rm -rf "/run/corral-$name.nft" "/run/corral-$name" "/run/corral-$name.watch"
+rm -rf "/run/corral-$name.nft" "/run/corral-$name.at-work" "/run/corral-$name" "/run/corral-$name.watch"
 rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
 rm -rf "/var/lib/private/corral-$name.gateway" "/var/lib/corral-$name.gateway"
 [ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"
@@ -46,7 +46,8 @@ for each in $shared; do
     /opt/corral/weights/*) [ ! -d "$each" ] || printf 'kept %s %s\n' "$(du -sk "$each" | cut -f 1)" "$each" ;;
     esac
 done
-[ ! -s "/var/log/corral/$name.gateway.jsonl" ] || echo "audit /var/log/corral/$name.gateway.jsonl"
+audit=/var/log/corral/$name.gateway.jsonl
+if [ -s "$audit" ]; then echo "audit $audit"; else rm -f "$audit"; fi
 left() { printf 'left %s %s\n' "$1" "$2"; }
 for path in "$root" "$gateway" "$releases" "$node" "$watch" "/var/lib/private/corral-$name" "/var/lib/corral-$name" \
     "/var/lib/private/corral-$name.gateway" "/var/lib/corral-$name.gateway"; do

@@ -7,7 +7,7 @@ from typing import Literal
 from deploy.targets import adapters, host_deaths, host_history
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import State, Status
-from deploy.targets.ssh import one_key, tunnels
+from deploy.targets.ssh import at_work, one_key, tunnels
 from deploy.targets.ssh.host_setup import judged_setup
 from infra import bar, host_judge
 from infra import host as hosts
@@ -101,8 +101,9 @@ def start(deployment: Deployment, host: Host) -> Endpoint | None:
     """
     bring_judge(deployment, host)
     if trial := state(deployment.name, host).trial:
-        progress(f"{host.destination}: ending release {trial}, whose trial was cut short")
-        end(deployment, host)
+        with at_work.held(deployment.name, host):  # it may be what another operator tries just now
+            progress(f"{host.destination}: ending release {trial}, whose trial was cut short")
+            end(deployment, host)
     elif not one_key.is_taken(deployment, host):
         progress(f"{host.destination}: ending the server that has a key of its own")
         end(deployment, host)

@@ -20,6 +20,7 @@ from deploy.targets.place import LOOK_S, Check, Checkup, Offer, Status, together
 from deploy.targets.ssh import egress as ssh_egress
 from deploy.targets.ssh import host_releases, host_unit, one_key, operators, tunnels
 from deploy.targets.ssh import replicas as replicas_of
+from deploy.targets.ssh.at_work import alone as alone
 from deploy.targets.ssh.bringing import files_for, prepare, prepare_beside, prepare_command
 from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
 from deploy.targets.ssh.host_checks import any_plan, checks
