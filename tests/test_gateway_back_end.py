@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -122,16 +122,17 @@ def test_one_that_takes_a_connection_and_answers_nothing_is_told_as_that(
                 if closes:
                     taken.pop().close()
 
-    with door(tmp_path / "home", queue_s=0.2) as front:
-        with socket.create_server(("127.0.0.1", front.deployment.plan.serve.port)) as listener:
-            Thread(target=take, args=(listener,), daemon=True).start()
-            until(lambda: rotation.in_front(front.folder)[0].check not in ("INI", "L4CON"))
-            until(lambda: state(front) == "DOWN")
-            (server,) = rotation.in_front(front.folder)
-            assert server.check in codes
-            assert why_not(NAME, server) == (
-                f"its /health gives no answer ({server.check}: {server.check_said})",
-                f"look, which opens its way again: corral status {NAME}",
-            )
+    with door(tmp_path / "home", queue_s=0.2) as front, ExitStack() as stack:
+        at = ("127.0.0.1", front.deployment.plan.serve.port)
+        listener = stack.enter_context(socket.create_server(at))
+        Thread(target=take, args=(listener,), daemon=True).start()
+        until(lambda: rotation.in_front(front.folder)[0].check not in ("INI", "L4CON"))
+        until(lambda: state(front) == "DOWN")
+        (server,) = rotation.in_front(front.folder)
+        assert server.check in codes
+        assert why_not(NAME, server) == (
+            f"its /health gives no answer ({server.check}: {server.check_said})",
+            f"look, which opens its way again: corral status {NAME}",
+        )
     for each in taken:
         each.close()

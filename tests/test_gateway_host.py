@@ -119,6 +119,7 @@ def test_a_gateway_on_an_owned_host_from_its_start_to_down(
     ]
     assert done("gateway", "drain", "scout", "gpu-1")["servers"][0]["state"] == "DRAIN"
     assert done("gateway", "ready", "scout", "gpu-1")["servers"][0]["state"] in ("UP", "DOWN 1/1")
+    it_is_asked_where_it_stands_by_a_roll(corral)
     used = {each["person"]: each for each in done("keys", "usage", "scout")["usage"]}
     assert (used["alice"]["requests"], used["alice"]["output_tokens"]) == (3, 1)
     assert json.loads(corral("status", "scout", "--json")[1])["gateway"] == f"http://127.0.0.1:{port}"
@@ -188,6 +189,18 @@ def a_key_that_is_revoked_meanwhile_stays_revoked(serving: Box, corral: Corral, 
 def eves_line(keys_map: bytes) -> bytes:
     (line,) = [each for each in keys_map.splitlines(keepends=True) if b" eve-" in each]
     return line
+
+
+def it_is_asked_where_it_stands_by_a_roll(corral: Corral) -> None:
+    code, said, complaint = corral("roll", "scout", "--json")
+    assert (code, json.loads(said)["rolled"]) == (0, ["gpu-1"]), complaint
+    lines = complaint.splitlines()
+    out, back = "gateway on gpu-1: gpu-1 gets no new requests", "gateway on gpu-1: gpu-1 gets requests again"
+    assert lines.index(out) < lines.index("roll: the canary") < lines.index(back)
+    (waits,) = [line for line in lines if line.startswith("warning: ")]
+    assert waits == (
+        "warning: No other server of scout is well: requests wait in its gateway for up to 60 s, then get 503."
+    )
 
 
 def one_that_does_not_answer_is_not_taken_for_none(corral: Corral) -> None:

@@ -234,6 +234,21 @@ def test_nothing_is_rolled_where_nothing_is_served(front: Front, roll: Roll) -> 
     )  # fmt: skip
 
 
+def test_rented_servers_are_not_rolled_and_it_is_said_what_is_done_there(front: Front, roll: Roll) -> None:
+    load(NAME).model_copy(update={"target": "ec2", "region": "us-east-1"}).write(
+        folder(NAME) / "deployment.json"
+    )
+    assert roll() == (2, [
+        f"error: {NAME} is on ec2, where servers are not rolled.",
+        f"hint: What is lost there is put back, and what is stopped is started: corral serve {NAME}",
+    ])  # fmt: skip
+    assert roll(*UPGRADE) == (2, [
+        f"error: {NAME} is on ec2, where corral brings no release beside another.",
+        "hint: Bring it up under another name, switch to that, then take this one away: corral up plan.json --target "
+        f"ec2 --name {NAME}-2; corral down {NAME}",
+    ])  # fmt: skip
+
+
 @pytest.mark.parametrize("words", [(), UPGRADE])
 def test_a_replica_that_its_gateway_does_not_find_well_ends_the_roll(
     words: tuple[str, ...], front: Front, roll: Roll

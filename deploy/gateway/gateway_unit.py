@@ -12,7 +12,7 @@ from deploy.gateway.keys import Keys
 from deploy.gateway.on_host import OnHost
 from deploy.targets.deployment import Deployment
 from deploy.targets.ssh import host_unit, one_key, operators
-from deploy.targets.ssh.replicas import engines, names
+from deploy.targets.ssh.replicas import engines, key_of_its_own, names
 from infra import host as hosts
 from infra import host_gateway
 from infra.argument import pasted
@@ -60,6 +60,7 @@ def start(
     host = Host(there.host)
     facts = host.facts()
     refuse_unprepared(deployment, host)
+    refuse_several_keys(deployment)
     program = found(host)
     servers = servers_at(deployment, there.host)
     was, before = on_host.keys(there), on_host.document(there)
@@ -121,6 +122,12 @@ def refuse_unprepared(deployment: Deployment, host: Host) -> None:
             f"{host.destination} has nothing of {deployment.name}, so there is nothing to stand in front of.",
             f"Serve it first: corral serve {deployment.name}",
         )
+
+
+def refuse_several_keys(deployment: Deployment) -> None:
+    """Raise UsageError where a server has a key of its own until it is started anew: it would refuse the gateway's."""
+    if others := one_key.with_another(deployment):
+        raise key_of_its_own(deployment, others)
 
 
 def found(host: Host) -> str:

@@ -24,15 +24,21 @@ def drain(name: str, server: str, within_s: float) -> None:
     """Have its gateway give one server nothing new, and wait for so long until that has finished what it has."""
     rotation.take_out(gateway.folder(name), server)
     left = until(lambda: requests(name, server), lambda count: not count, pace(within_s))
-    progress(f"gateway: {server} gets no new requests" + (f"; {left} go on" if left else ""))
+    progress(f"{called(name)}: {server} gets no new requests" + (f"; {left} go on" if left else ""))
 
 
 def put_in(name: str, server: str) -> bool:
     """Have its gateway give that server requests again; whether its own checks found it well by now."""
     rotation.take_in(gateway.folder(name), server)
     is_up = until(lambda: server in up(name), bool, pace(SEEN_WELL_WITHIN_S))
-    progress(f"gateway: {server} gets requests again" if is_up else f"gateway: {server} is not well yet")
+    progress(f"{called(name)}: {server} {'gets requests again' if is_up else 'is not well yet'}")
     return is_up
+
+
+def called(name: str) -> str:
+    """Its gateway, for people: where it stands, unless that is here."""
+    on_host = gateway.load(name).asked.on_host
+    return f"gateway on {on_host}" if on_host else "gateway"
 
 
 def up(name: str) -> tuple[str, ...]:
@@ -70,7 +76,7 @@ def out_of_rotation(name: str) -> Iterator[None]:
         for server in in_front(name):
             rotation.take_out(place, server)
             taken.append(server)
-            progress(f"gateway: {server} gets no new requests")
+            progress(f"{called(name)}: {server} gets no new requests")
     except CorralError as error:
         progress(f"gateway: {error.message}")
     try:

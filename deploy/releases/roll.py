@@ -88,6 +88,8 @@ def roll(
     """
     present = deployments.load(name)
     if not isinstance(place_of(present), StartsAnew):
+        if next_of:
+            holding(present)  # says how another release comes there
         raise UsageError(
             f"{name} is on {present.target}, where servers are not rolled.",
             f"What is lost there is put back, and what is stopped is started: corral serve {name}",

@@ -46,13 +46,18 @@ def replicas(deployment: Deployment) -> dict[str, Deployment]:
 def answering(deployment: Deployment, opens: bool) -> dict[str, Endpoint]:
     """Where each answers from here, by tunnels where it listens on its loopback."""
     if others := one_key.with_another(deployment):
-        raise UsageError(
-            f"The server on {' and on '.join(others)} has a key of its own, from an earlier corral.",
-            f"Give it the one of all, one server at a time: corral roll {deployment.name}",
-        )
+        raise key_of_its_own(deployment, others)
     find = reached if opens else tunnels.foreseen
     each = [find(deployment, Host(host)) for host in engines(deployment)]
     return dict(zip(names(deployment), each, strict=True))
+
+
+def key_of_its_own(deployment: Deployment, others: tuple[str, ...]) -> UsageError:
+    """What is said of hosts whose servers take another key than all are to."""
+    return UsageError(
+        f"The server on {' and on '.join(others)} has a key of its own, from an earlier corral.",
+        f"Give it the one of all, one server at a time: corral roll {deployment.name}",
+    )
 
 
 def reached(deployment: Deployment, host: Host) -> Endpoint:
