@@ -25,6 +25,7 @@ from serving.probe.progress import Progress
 from serving.probe.run_records import ClientSide, Ending, Refused, Result, Run, ServerFacts
 from serving.probe.shared import Shared
 from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.tally import Tally
 
 PEER = Peer(socket.AF_INET, ("127.0.0.1", 9), None, "")
 MS = 1_000_000
@@ -569,6 +570,33 @@ def test_without_kernel_stamps_a_timer_tells_how_late_the_loop_is(world: World) 
     side = made.run()
     assert side.lag_us["max"] == 40_000.0
     assert made._heartbeat.late_us[:4] == [0, 40_000, 20_000, 0]
+
+
+@pytest.mark.parametrize("stamps", [True, False])
+def test_the_next_beat_waits_while_the_sockets_are_read(
+    monkeypatch: pytest.MonkeyPatch, stamps: bool
+) -> None:
+    """One that wakes the process for itself costs more than all that it does; but where it is the clock, it goes on."""
+    now_ms, due_ms = 0, list[int]()
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic_ns=lambda: now_ms * MS))
+
+    def call_later(delay_s: float, call: object, due_ns: int) -> SimpleNamespace:
+        assert due_ns == round((looked_ms + delay_s * 1000) * MS)
+        due_ms.append(due_ns // MS)
+        return SimpleNamespace(cancel=lambda: due_ms.remove(due_ns // MS))
+
+    tally, looked_ms = Tally(kernel_stamps=stamps), 0
+    loop: Any = SimpleNamespace(call_later=call_later)
+    beats = watching.Heartbeat(loop, Future(), tally)  # type: ignore[arg-type]
+    beats.beat(0)
+    for looked_ms, due in ((5, 35), (10, 35), (15, 35), (16, 46)):
+        tally.looked(looked_ms * MS)
+        assert (due_ms, tally.looked_ns) == ([due if stamps else 20], looked_ms * MS)
+    now_ms = looked_ms = 50
+    due_ms.clear()
+    beats.beat(46 * MS)
+    assert (due_ms, tally.looked_ns) == ([70], 16 * MS)  # what has come since may not have been read yet
+    assert beats.late_us == [0, 4000]
 
 
 def test_with_kernel_stamps_the_reads_tell_it(world: World) -> None:

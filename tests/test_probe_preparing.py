@@ -315,6 +315,12 @@ STARTING = "Is it still starting? Try again when it is ready, or look at its log
             f"A proxy between wants a login before it lets us through to {WHERE}: HTTP 407.",
             "Ask the server itself, or have the proxy let this machine through.",
         ),
+        (
+            failed(413, message="no"),
+            EndpointError,
+            f"{NO_ANSWER}HTTP 413: no.",
+            "Ask for shorter prompts, or let what stands between take longer ones (nginx: client_max_body_size).",
+        ),
         *(
             (
                 failed(status, message="no"),

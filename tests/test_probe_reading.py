@@ -141,6 +141,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
 
 def test_what_the_compiled_reader_counted_and_handed_over(library: Library) -> None:
     owner, one, two = Owner(), Listener(), Listener()
+    looks: list[int] = []
+    owner.tally.looked = looks.append
     made = CompiledReader(owner)
     sock: Any = SimpleNamespace(fileno=lambda: 7)
     first, second = made.add(one, sock), made.add(two, sock)
@@ -170,6 +172,28 @@ def test_what_the_compiled_reader_counted_and_handed_over(library: Library) -> N
     made._batch = Batch()
     made._drain()
     assert library.asked[-1] == ("drain", 1000, 3)
+    assert looks == [NOW_NS, NOW_NS]
+
+
+@pytest.mark.parametrize(
+    ("counted", "handed", "offset", "size", "is_all"),
+    [(255, 0, 0, 0, True), (256, 0, 0, 0, False), (254, 1, 0, 65535, True), (255, 1, 0, 1, False),
+     (0, 1, 65000, 536, False), (0, 1, 0, 65536, False)],
+)  # fmt: skip
+def test_a_drain_that_had_room_for_all_has_read_what_had_come(
+    library: Library, counted: int, handed: int, offset: int, size: int, is_all: bool
+) -> None:
+    owner, looks = Owner(), list[int]()
+    owner.tally.looked = looks.append
+    made = CompiledReader(owner)
+
+    def fill(batch: Batch) -> None:
+        batch.counted, batch.handed = counted, handed
+        batch.reads[0].offset, batch.reads[0].bytes = offset, size
+
+    library.fill = fill
+    made._drain()
+    assert looks == [NOW_NS] * is_all
 
 
 def test_a_socket_the_kernel_does_not_watch_and_one_that_is_gone(library: Library) -> None:

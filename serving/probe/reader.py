@@ -15,7 +15,7 @@ from struct import iter_unpack
 from time import monotonic_ns
 from typing import Protocol
 
-from serving.probe.compiled import Batch, Handed, NotCompiled, Stream, library
+from serving.probe.compiled import READS, Batch, Handed, NotCompiled, Stream, library
 from serving.probe.kernel_stamps import CONTROL_BYTES, MOST_AHEAD_NS, MOST_LAG_NS, unpack_timespec
 from serving.probe.tally import Tally
 
@@ -130,7 +130,7 @@ class CompiledReader:
     def _drain(self) -> None:
         owner, batch, at = self._owner, self._batch, self._at
         tally = owner.tally
-        rests = RESTS if tally.kernel_stamps else 0
+        rests, began_ns = RESTS if tally.kernel_stamps else 0, monotonic_ns()
         self._library.drain(self._poller.fileno(), owner.offset_ns, rests, batch)
         if counted := batch.counted:
             unstamped = batch.unstamped
@@ -138,6 +138,7 @@ class CompiledReader:
             tally.events += counted
             tally.unstamped += unstamped
             tally.lags_us.frombytes(ctypes.string_at(at + Batch.lags_us.offset, 8 * (counted - unstamped)))
+        offset = size = 0
         if handed := batch.handed:
             reads = ctypes.string_at(at + Batch.reads.offset, handed * ctypes.sizeof(Handed))
             start = at + Batch.data.offset
@@ -151,6 +152,8 @@ class CompiledReader:
                 if size:  # its end is no read: it has neither bytes nor a stamp
                     tally.read(stamp_ns, now_ns)
                 listener.received(ctypes.string_at(start + offset, size), stamp_ns or now_ns, now_ns)
+        if counted + handed < READS and offset + size < READ_BYTES:  # so there was room for all that had come
+            tally.looked(began_ns)
 
 
 Reader = PythonReader | CompiledReader

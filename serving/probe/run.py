@@ -45,6 +45,7 @@ from serving.vllm.client import TooLate
 
 CANARY_TIMEOUT_S = 120.0
 BAD_REQUEST = (400, 422)
+TOO_LARGE = 413
 MOST_CORRECTED = 16
 """Tokens: what differs by more was counted by another tokenizer."""
 SAME_TOKENIZER = 0.02
@@ -364,6 +365,8 @@ def hint_for(status: int, maker: RequestMaker) -> str:
     if status in (400, 404, 405):
         *most, last = sorted(set(APIS) - {maker.target.api})
         return f"Try another API: --api {', '.join(most)} or {last}."
+    if status == TOO_LARGE:
+        return "Ask for shorter prompts, or let what stands between take longer ones (nginx: client_max_body_size)."
     if status in STARTING:
         return "Is it still starting? Try again when it is ready, or look at its log."
     return "Look at the server's log."

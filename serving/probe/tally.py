@@ -1,12 +1,17 @@
 """What all connections of a process count together."""
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MOST_LEFT_OPEN = 3
 """After so many answers whose response went on after their last word, and none that ended, none is waited for."""
 MOST_DEAD = 3
 """After so many kept connections that died at their next request, and none that answered, none is kept any more."""
+
+
+def nobody(at_ns: int) -> None:
+    """Does not care."""
 
 
 @dataclass(slots=True)
@@ -30,6 +35,8 @@ class Tally:
     """Those that went on after the answer's last word."""
     looked_ns: int = 0
     """Since then the sockets have been looked at, whatever the loop is busy with: a heartbeat of it."""
+    looked: Callable[[int], None] = nobody
+    """Hears up to when all that had come has been read."""
     keeps_none: bool = False
     """Whether connections are closed after their answer."""
     kernel_stamps: bool = False
