@@ -18,7 +18,7 @@ NEWLINE = b"\n"
 SHOT = Shot(index=3, request=b"", output_asked=2, input_asked=10)
 
 
-def event(text: str | None = "a", **fields: Any) -> bytes:
+def event(text: str | list[str] | None = "a", **fields: Any) -> bytes:
     return orjson.dumps({"choices": [{"text": text, "finish_reason": fields.pop("reason", None)}], **fields})
 
 
@@ -121,6 +121,7 @@ def test_while_each_text_holds_the_one_before_none_is_counted_unread() -> None:
                 f" {(event('a') + NEWLINE + event('b'))[:80]!r}",
             ),
         ),
+        (event(["a"]), ("bad_json", f"an event that is not as it should be: {event(['a'])!r}")),
         (b"{\n1", ("bad_json", r"an event that is not as it should be: b'{\n1'")),
         (b'{"error": {"message": "no memory"}}', ("stream_error", "no memory")),
     ],

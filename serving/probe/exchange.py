@@ -128,7 +128,7 @@ class Answer:
                         self.beside = True
                     elif self.beside:  # blocks of one answer follow each other; answers take turns
                         self.fail("stream_error", SEVERAL_ANSWERS)
-                    if self.retellings < 0 and text.isascii() and not (finish_reason or counts or ended):
+                    if text.isascii() and self.retellings < 0 and not (finish_reason or counts or ended):
                         self.around = around(payload, text)
                     if self.texts is not None and type(text) is not Thought:  # nobody sends that back
                         self.texts.append(text)
