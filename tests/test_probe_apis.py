@@ -16,7 +16,7 @@ from serving.probe.request_maker import RequestMaker
 from serving.probe.run_records import ServerFacts
 from serving.probe.shared import Shared
 from serving.probe.spec import Load, Target, Workload
-from serving.probe.stream_failures import OddEvent, StreamFailure, check_event, error_text
+from serving.probe.stream_failures import FAILED_REASONS, OddEvent, StreamFailure, check_event, error_text
 from serving.probe.token_counts import whole
 
 USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None, None)
@@ -120,6 +120,12 @@ def test_what_an_event_says(api: ApiName, event: dict[str, Any], delta: tuple[ob
         ),
         ("responses", {"type": "error", "code": "server_error", "message": "boom"}, "boom"),
         ("responses", {"type": "response.failed", "response": {"error": {"message": "dead"}}}, "dead"),
+        *(
+            ("responses", {"type": f"response.{kind}", "response": {"status": status} | error}, said)
+            for kind in ("completed", "incomplete")
+            for status in sorted(FAILED_REASONS)
+            for error, said in (({}, f"status {status}"), ({"error": {"message": "dead"}}, "dead"))
+        ),
     ],
 )
 def test_an_error_inside_a_stream(api: ApiName, event: dict[str, Any], said: str) -> None:
@@ -179,8 +185,10 @@ def test_tokens_in_each_ones_words(
 
 
 def test_what_is_a_number_of_tokens() -> None:
-    values = (0, 2**31 - 1, 2**31, -1, True, 5.0, "5", None)
-    assert [whole(value) for value in values] == [0, 2**31 - 1, None, None, None, None, None, None]
+    values = (0, 2**31 - 1, 2**31, -1, True, 5.5, "5", None, 5.0, -1.0, float("nan"))
+    assert [whole(value) for value in values] == [
+        *(0, 2**31 - 1, None, None, None, None, None, None, 5, None, None)
+    ]
 
 
 TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]

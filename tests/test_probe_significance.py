@@ -9,7 +9,16 @@ import pytest
 
 from serving.probe.diff import between, judged
 from serving.probe.repeats import turns
-from serving.probe.significance import ALPHA, Contrast, holm, t_tail, t_within, variance, welch
+from serving.probe.significance import (
+    ALPHA,
+    Contrast,
+    holm,
+    incomplete_beta,
+    t_tail,
+    t_within,
+    variance,
+    welch,
+)
 
 
 def test_students_t_is_that_of_the_tables() -> None:
@@ -165,3 +174,7 @@ def test_turns_are_even() -> None:
     ]
     assert [turn.endpoint for turn in turns(3, 2)] == [0, 1, 2, 2, 1, 0]
     assert [turn.endpoint for turn in turns(1, 2)] == [0, 0]
+
+
+def test_beyond_its_range_the_incomplete_beta_is_all_or_nothing() -> None:
+    assert [incomplete_beta(x, 2.0, 3.0) for x in (-0.5, 0.0, 1.0, 1.5)] == [0.0, 0.0, 1.0, 1.0]
