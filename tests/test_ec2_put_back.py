@@ -335,6 +335,23 @@ def test_one_that_is_stopped_and_finds_no_room_keeps_no_other_from_being_served(
     assert [key for what, key in there.told if what == "ready"] == [second, third]
 
 
+def test_those_that_run_are_served_before_another_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three()
+    first, second, third = up(at, order).instance_ids
+    region = aws.regions["us-east-1"]
+    region.stop_instances(InstanceIds=[first])
+    clock.sleep(60)
+    region.never_healthy = True
+    there, begun_s = Boxes(at, monkeypatch), clock()
+    with pytest.raises(CloudError, match="did not pass EC2's checks within 25 minutes"):
+        there.serve(order)
+    assert [key for what, key in there.told if what == "ready"][:2] == [second, third]
+    assert [each - begun_s for each in there.at_s[:2]] == [0, 0]
+
+
 def test_one_that_is_put_back_after_an_extension_is_told_the_end_of_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

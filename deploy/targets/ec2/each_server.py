@@ -12,7 +12,6 @@ from deploy.targets.ec2 import boxes, common_key, documents, judged_start, renta
 from infra import bar, wait
 from infra.aws import power, rented_machines, replacing
 from infra.aws.api import Aws
-from infra.aws.failures import Refused, translated
 from infra.aws.order import Order
 from infra.errors import CloudError, CorralError
 from infra.rented import Rented
@@ -150,7 +149,11 @@ class Replicas:
         self.serve(tuple(machine for machine in there if machine.instance_id not in before))
         if failed := lacking or self.failed or self.lost:
             raise failed
-        return next(self.endpoints[key] for key in power.ids(there) if key in self.endpoints)
+        found = [self.endpoints[key] for key in power.ids(there) if key in self.endpoints]
+        if not found:
+            name = self.deployment.name
+            raise CloudError(f"No replica of {name} is there any more.", f"Again: corral serve {name}")
+        return found[0]
 
     def serve(self, machines: tuple[Rented, ...]) -> None:
         """Have these serve, each as soon as its box is prepared."""
@@ -195,7 +198,7 @@ class Replicas:
                 else:
                     self.tell_late(box)
                     continue
-            except (CorralError, Refused) as error:
+            except CorralError as error:
                 self.leave(machine, error)
             self.waiting.remove(box)
 
@@ -208,7 +211,7 @@ class Replicas:
         """Wait until it answers; others begin meanwhile."""
         try:
             endpoint = ready(self.aws, self.deployment, self.order, (machine,), self.look)
-        except (CorralError, Refused) as error:
+        except CorralError as error:
             self.leave(machine, error)
             return
         self.endpoints[machine.instance_id] = endpoint
@@ -224,10 +227,9 @@ class Replicas:
                 f"{boxes.another_for(self.deployment.name, box.machine)}"
             )
 
-    def leave(self, machine: Rented, error: CorralError | Refused) -> None:
-        """Go on without it."""
-        failure = translated(error) if isinstance(error, Refused) else error
-        failure = left(self.order, machine, failure)
+    def leave(self, machine: Rented, error: CorralError) -> None:
+        """Go on without it. What AWS refuses is nothing that a machine has."""
+        failure = left(self.order, machine, error)
         self.failed = self.failed or failure
 
 
