@@ -4,6 +4,7 @@ The engines and their gateway are names with a state; the real ones are in tests
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -232,6 +233,23 @@ def test_nothing_is_rolled_where_nothing_is_served(front: Front, roll: Roll) -> 
     assert roll() == (
         2, [f"error: {NAME} is stopped: there is nothing to roll.", f"hint: Start it: corral serve {NAME}"],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("roll", NAME), ("roll", NAME, *UPGRADE), ("upgrade", NAME, *UPGRADE), ("upgrade", NAME, "--rollback")],
+)
+def test_what_another_operator_has_brought_is_not_undone(
+    words: tuple[str, ...], front: Front, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rack, "alone", lambda made: nullcontext(), raising=False)
+    rack.UNITS["gpu2"].kept = "0123456789ab"
+    assert run([*words, "--yes"]) == 2
+    assert capsys.readouterr().err == (
+        "error: gpu2 starts a release that is not known here: another operator has brought it.\n"
+        f"hint: Take it over: corral hosts adopt gpu2 {NAME}\n"
+    )
+    assert (starts(), front.drained) == ([0, 0], [])
 
 
 def test_rented_servers_are_not_rolled_and_it_is_said_what_is_done_there(front: Front, roll: Roll) -> None:
