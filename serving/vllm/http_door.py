@@ -131,8 +131,8 @@ class HttpDoor:
 
 def host_header(url: str) -> dict[str, str]:
     """What the library would say wrong: the interface to an address is nobody else's business."""
-    told = urlsplit(without_zone(url)).netloc
-    return {} if told == urlsplit(url).netloc else {"host": told}
+    told = without_zone(url)
+    return {} if told == url else {"host": urlsplit(told).netloc}
 
 
 def options_of(way: Way, uds: str | None, trust: ssl.SSLContext) -> dict[str, Any]:
