@@ -332,7 +332,8 @@ def test_the_same_seed_says_the_same_and_all_that_arrive_are_accounted_for(
     assert answer(capsys, *words) == found
     assert answer(capsys, *words, "--seed", "2") != found
     assert found["refused"]
-    assert found["lost"]
+    # What one of two had in flight, of some 360 in all.
+    assert 0 < int(str(found["lost"])) < 20 < 200 < int(str(found["served"]))
     assert found["arrived"] == sum(int(str(found[name])) for name in ("served", "lost", "refused"))
     assert found["usd"] == 0.69  # two machines at $6.88 for a twentieth of an hour
 
