@@ -28,8 +28,8 @@ def headline(found: Quality) -> str:
     """The finding, on what, and in words."""
     if found.finding is None or found.perplexity is None:
         return f"B against A on known tasks, {found.made_on}"
-    texts = counted(found.texts, "text")
-    first = f"{found.finding.upper()}: B against A on {texts}, {found.tokens:,} tokens, {found.made_on}"
+    texts, tokens = counted(found.texts, "text"), counted(found.tokens, "token")
+    first = f"{found.finding.upper()}: B against A on {texts}, {tokens}, {found.made_on}"
     said = in_words(found.perplexity.b_over_a) if found.finding == "different" else ALIKE
     return f"{first}\n{wrapped(said)}"
 
