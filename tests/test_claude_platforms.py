@@ -268,7 +268,7 @@ def test_prices_as_they_stood(ask: str, usd: str, capsys: pytest.CaptureFixture[
 
 def test_what_will_hold_is_not_known_and_said() -> None:
     way, day = Way(at=date(2026, 12, 25)), date(2026, 12, 25)
-    says = "What will hold on 2026-12-25 is not known: these are the prices of 2026-11-23."
+    says = "No prices of 2026-12-25 were read: these are those of 2026-11-23."
     assert claude_cost(sold("claude-sonnet-5-5", way, day), ONE_EACH, 1, way, day).warnings == (says,)
 
 

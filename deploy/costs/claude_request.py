@@ -125,7 +125,7 @@ def of_a_day(model: ClaudeModel, on: date) -> str:
     """Of which day the prices are that somebody named: that one, or the last one on which they were read before."""
     read = platforms()[model.platform].checked_on
     if on > read:
-        return f"What will hold on {on} is not known: these are the prices of {read}."
+        return f"No prices of {on} were read: these are those of {read}."
     return f"Claude's prices are those of {on}, as --at says."
 
 
