@@ -15,6 +15,7 @@ from deploy.costs.likelihood import (
     draws,
     further_machine_usd,
     people_range,
+    places,
     speed_factor,
 )
 from deploy.costs.machine_price import machine_price
@@ -31,6 +32,25 @@ def our_side(**question: Any) -> OurSide:
 
 def test_the_same_is_drawn_each_time() -> None:
     assert draws(our_side(), is_volume=False) == draws(our_side(), is_volume=False)
+
+
+def test_each_part_of_each_range_is_drawn_from_once() -> None:
+    for of_one in zip(*places(), strict=True):
+        assert sorted(int(DRAWS * place) for place in of_one) == list(range(DRAWS))
+
+
+@pytest.mark.parametrize("share", ["0.3", "0.6", "0.9"])
+def test_the_draws_tell_what_the_ranges_themselves_say(share: str) -> None:
+    """Speed and price alone, reckoned on a grid of both: to a percent."""
+    ours = our_side(probe=None)
+    drawn = draws(ours, is_volume=False).as_compared
+    price = sorted(drawn)[int(Decimal(share) * DRAWS)]
+    middles = [(2 * part + 1) / 1000 for part in range(500)]
+    usd = float(ours.figures.usd_per_mtok_blended)
+    slower = [1 / speed_factor(ours.speed, place) for place in middles]
+    dearer = [between(place, 0.8, 1.0, 1.2) for place in middles]
+    cheaper = sum(usd * one * other < price for one in slower for other in dearer)
+    assert cheaper / len(middles) ** 2 == pytest.approx(float(share), abs=0.01)
 
 
 def test_a_triangular_range_has_its_ends_its_middle_value_and_its_mean() -> None:

@@ -5,7 +5,6 @@ from datetime import date
 from decimal import Decimal
 from math import ceil
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
 from deploy.costs.egress_steps import egress_usd
 from deploy.costs.knobs import table as knob_table
-from deploy.costs.likelihood import SEED, between, draws, speed_factor
+from deploy.costs.likelihood import between, draws, places, speed_factor
 from deploy.costs.machine_price import machine_price
 from deploy.costs.measured_load import Measured
 from deploy.costs.month import Elsewhere
@@ -272,9 +271,8 @@ def test_each_draw_is_the_bill_of_the_machines_that_its_speed_takes(bought: dict
     question = Question.of(asked | volume)
     found, price = compare(PLAN, None, question, DAY), machine_price(PLAN, question)
     ours = OurSide(found.speed, found.knobs, price, found.self_hosted)
-    drawn, dice, needs = draws(ours, is_volume=True), Random(SEED), set[int]()
-    for at_place in range(60):
-        of_speed, of_price, _, _ = (dice.random() for _ in range(4))
+    drawn, needs = draws(ours, is_volume=True), set[int]()
+    for at_place, (of_speed, of_price, _, _) in enumerate(places()[:60]):
         capacity = float(found.self_hosted.capacity_mtok_per_month) * speed_factor(found.speed, of_speed)
         needed = max(1, ceil(2500 / capacity))
         needs.add(needed)

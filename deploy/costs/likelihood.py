@@ -6,6 +6,7 @@ middle value; people whom nobody named are in none of the draws.
 """
 
 from decimal import Decimal
+from functools import cache
 from math import ceil, pow, sqrt
 from random import Random
 from statistics import NormalDist
@@ -19,6 +20,8 @@ from infra.money import exact
 from serving.model.throughput import NINE_OF_TEN_SD
 
 SEED, DRAWS = 16, 2000
+RANGES = 4
+"""Of the speed, the price, the people's time and the token ratio."""
 NINETEEN_OF_TWENTY_SD = 1.96
 NORMAL = NormalDist()
 NEVER_QUITE = 1e-9
@@ -47,7 +50,7 @@ def draws(ours: OurSide, is_volume: bool) -> Draws:
 
     And it keeps slower ones busy for longer, which of machines of one's own is power; spares idle all the while.
     """
-    dice, own, fte = Random(SEED), ours.figures, ours.knobs.ops_fte
+    own, fte = ours.figures, ours.knobs.ops_fte
     people, machines = float(own.bill.people_usd), float(own.bill.per_machine_usd)
     beside = float(own.usd_per_month) - people - machines
     of_load = float(own.usd_of_full_load)
@@ -57,8 +60,7 @@ def draws(ours: OurSide, is_volume: bool) -> Draws:
     of_people = tuple(float(each / fte) for each in people_range(fte)) if fte else (1.0, 1.0)
     spread = float(PRICE_SPREAD)
     found = []
-    for _ in range(DRAWS):
-        of_speed, of_price, of_time, of_ratio = (dice.random() for _ in range(4))
+    for of_speed, of_price, of_time, of_ratio in places():
         faster = speed_factor(ours.speed, of_speed)
         dearer = between(of_price, 1 - spread, 1.0, 1 + spread)
         paid = people * between(of_time, of_people[0], 1.0, of_people[1])
@@ -70,6 +72,21 @@ def draws(ours: OurSide, is_volume: bool) -> Draws:
         full = ((most + beside) * dearer + paid) / (capacity * faster)
         found.append((as_compared, full, of_ratio))
     return Draws(*zip(*found, strict=True))
+
+
+@cache
+def places() -> tuple[tuple[float, ...], ...]:
+    """Where each draw lies in its four ranges, 0 to 1: each part of a range is drawn from once.
+
+    So (a Latin hypercube) they are as good as many more that fall anywhere: M. D. McKay and others, 1979.
+    """
+    dice = Random(SEED)
+
+    def of_one() -> list[float]:
+        parts = sorted(range(DRAWS), key=lambda _: dice.random())
+        return [(part + dice.random()) / DRAWS for part in parts]
+
+    return tuple(zip(*(of_one() for _ in range(RANGES)), strict=True))
 
 
 def further_machine_usd(ours: OurSide) -> Decimal:
