@@ -342,6 +342,26 @@ ANSWERS: dict[str, tuple[ApiName, list[Said], Right, int]] = {
     ),
     "responses, and [DONE]": ("responses", [*said(*[written()] * 4), finished(), DONE], EVEN, 8),
     "messages": ("messages", of_blocks([ended(usage={"output_tokens": 4})]), EVEN, 8),
+    "messages: no count but the one at the start": ("messages", of_blocks([ended()]), Right(None), 8),
+    "a count with the first chunk alone": (
+        "completions",
+        [(50, text(**told(1))), *TEXTS[1:], CLOSING, DONE],
+        Right(None),
+        8,
+    ),
+    "a count with the last chunk but one": (
+        "completions",
+        [*TEXTS[:2], (70, text(**told(3))), TEXTS[3], CLOSING, total(0), DONE],
+        Right(None),
+        8,
+    ),
+    "a total before the text, as of an answer that was kept": (
+        "completions",
+        [(1, {"choices": [], **told(9)}), *TEXTS, CLOSING, DONE],
+        Right(9),
+        8,
+    ),
+    "fewer tokens than chunks, at the end": ("completions", [*TEXTS, CLOSING, total(3), DONE], Right(3), 8),
     "messages: the first words where the block starts": (
         "messages",
         of_blocks([ended(usage={"output_tokens": 4})], first="a"),

@@ -276,7 +276,7 @@ class Answer:
             output_asked=self.shot.output_asked,
             output_tokens=output,
             hidden_tokens=hidden,
-            disbelieved=output is None and self.counts[1] is not None,
+            disbelieved=output is None and self.counts[1] == 0,
             unclear_counts=unclear,
             cached_tokens=self.counts[2],
             output_chars=len(self.newest) if self.retellings > FEWEST_RETOLD else self.chars,

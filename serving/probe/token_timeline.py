@@ -5,7 +5,7 @@ Servers tell tokens in one of these ways:
 - the total once, at the end: in an event without choices (OpenAI, vLLM), beside the closing choice (LiteLLM, DeepSeek,
   llama.cpp's /v1/completions), in the choice (Moonshot), under `x_groq`; token_counts.py finds it wherever it stands;
 - with every chunk: the total so far (vLLM's continuous_usage_stats), or the chunk's own;
-- never, or as 0 although there is text.
+- never, or as 0 although there is text, or before the text and less than it has chunks.
 
 Counts that come with each chunk and do not grow may be the total over and over, or each chunk's own: where their sum is
 what was asked for they are the chunks' own, and where nothing tells they are taken for the total, and that is said.
@@ -60,11 +60,20 @@ def token_timeline(
                 [stamps_ns[number] for number in kept], [held[0] - hidden, *held[1:]], sum(held), hidden
             )
     total = output_tokens or None
+    if total and total < len(stamps_ns) - len(empty) and is_early(said, len(stamps_ns), empty):
+        total = None
     hidden = unsent if total and unsent <= total else 0
     if empty:
         drop = empty_to_drop(empty, len(stamps_ns), total and (total - hidden) or None)
         stamps_ns = [stamp_ns for number, stamp_ns in enumerate(stamps_ns) if number not in drop]
     return TokenTimeline(stamps_ns, None, total, hidden, is_unclear)
+
+
+def is_early(said: Said, chunks: int, empty: Empty) -> bool:
+    """Whether text came after the newest count, which is none of it all then: Anthropic's message_start says 1."""
+    without_text = {number for number, _ in empty}
+    last = next(number for number in reversed(range(chunks)) if number not in without_text)
+    return not (said := with_a_count(said)) or said[-1][0] < last
 
 
 def with_a_count(said: Said) -> Said:
