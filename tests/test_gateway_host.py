@@ -33,6 +33,8 @@ from deploy.gateway.haproxy_config import Server
 from deploy.gateway.on_host import OnHost
 from deploy.targets.deployment import folder
 from deploy.targets.place import Teardown
+from deploy.targets.ssh import at_work, operators
+from deploy.targets.ssh.fleet import connected
 from infra import egress_rules, host_gateway
 from infra.errors import HostError, ServerError, UsageError
 from infra.host_gateway import GatewaySetup
@@ -119,6 +121,14 @@ def test_a_gateway_on_an_owned_host_from_its_start_to_down(
     ]
     assert done("gateway", "drain", "scout", "gpu-1")["servers"][0]["state"] == "DRAIN"
     assert done("gateway", "ready", "scout", "gpu-1")["servers"][0]["state"] in ("UP", "DOWN 1/1")
+    with at_work.gateway_held("scout", connected("gpu-1")):
+        code, _, complaint = corral(*begin, "--max-n", "3")
+    assert (code, re.sub("since [0-9TZ:-]{20}", "since then", complaint)) == (
+        2,
+        f"error: {operators.who()}'s corral is changing the gateway of scout on gpu-1, since then.\n"
+        "hint: See how far it is: corral gateway status scout; the host is free again as soon as that corral has "
+        "ended.\n",
+    )
     it_is_asked_where_it_stands_by_a_roll(corral)
     used = {each["person"]: each for each in done("keys", "usage", "scout")["usage"]}
     assert (used["alice"]["requests"], used["alice"]["output_tokens"]) == (3, 1)

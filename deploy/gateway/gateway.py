@@ -21,6 +21,7 @@ from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.deployment import folder as deployment_folder
 from deploy.targets.deployment import load as load_deployment
+from deploy.targets.ssh import at_work
 from infra import host as hosts
 from infra import locks
 from infra.argument import pasted
@@ -162,8 +163,9 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
         place.chmod(0o700)
         known, before_there = moved(name, asked), on_host.of(place)
         if asked.on_host:
-            settled, known = gateway_unit.start(deployment, asked, place, known or key_store.read(place))
-            key_store.catch_up(place, settled, known)
+            with at_work.gateway_held(name, on_host.reached(asked.on_host)):
+                settled, known = gateway_unit.start(deployment, asked, place, known or key_store.read(place))
+                key_store.catch_up(place, settled, known)
             removed([place / file for file in HERE_ALONE])
             forget(before_there, asked)
             return status(name)

@@ -31,7 +31,7 @@ done
 PATH=$PATH:/usr/sbin:/sbin
 nft delete table inet "corral-$name" 2>/dev/null
 nft delete table inet "corral-$name.gateway" 2>/dev/null
-rm -rf "/run/corral-$name.nft" "/run/corral-$name.at-work" "/run/corral-$name" "/run/corral-$name.watch"
+rm -rf "/run/corral-$name.nft" "/run/corral-$name.at-work" "/run/corral-$name.gateway.at-work" "/run/corral-$name" "/run/corral-$name.watch"
 rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
 rm -rf "/var/lib/private/corral-$name.gateway" "/var/lib/corral-$name.gateway"
 [ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"

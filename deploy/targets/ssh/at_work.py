@@ -1,4 +1,4 @@
-"""One operator at a time changes the releases of a deployment on owned hosts: each host has a lock for that.
+"""One operator at a time changes the releases of a deployment on owned hosts, or its gateway there.
 
 The lock is the kernel's, held by a command over SSH whose input is ours: it is free as soon as the corral that took it
 is gone, however that ended.
@@ -12,6 +12,7 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.ssh.fleet import checked_hosts, connected
 from deploy.targets.ssh.operators import who
 from infra.errors import UsageError
+from infra.host_gateway import called
 from infra.ssh import Host
 
 # NAME WHO: "held" once it is ours, until the input ends; else "busy", whose it is, and since when.
@@ -39,17 +40,33 @@ def alone(deployment: Deployment) -> Iterator[None]:
 @contextmanager
 def held(name: str, host: Host) -> Iterator[None]:
     """The same on one host."""
-    with host.held(("sh", "-c", HOLD_SCRIPT, "hold", name, who())) as said:
-        if said != "held":
-            raise busy(name, host, said)
+    with taken(name, host) as other:
+        if other is not None:
+            raise busy(other, f"rolling or upgrading {name}", host, f"corral status {name}")
         yield
 
 
-def busy(name: str, host: Host, said: str) -> UsageError:
+@contextmanager
+def gateway_held(name: str, host: Host) -> Iterator[None]:
+    """The same of its gateway on a host: what is brought to be tried next is one corral's."""
+    with taken(called(name), host) as other:
+        if other is not None:
+            raise busy(other, f"changing the gateway of {name}", host, f"corral gateway status {name}")
+        yield
+
+
+@contextmanager
+def taken(what: str, host: Host) -> Iterator[str | None]:
+    """Take the lock of that name; what its holder said of itself, where another corral has it."""
+    with host.held(("sh", "-c", HOLD_SCRIPT, "hold", what, who())) as said:
+        yield None if said == "held" else said
+
+
+def busy(said: str, doing: str, host: Host, look: str) -> UsageError:
     """What to say where another has it."""
     told = BUSY.fullmatch(said)
     by, since = (f"{told[1]}'s corral", f", since {told[2]}") if told else ("Another operator's corral", "")
     return UsageError(
-        f"{by} is rolling or upgrading {name} on {host.destination}{since}.",
-        f"See how far it is: corral status {name}; the host is free again as soon as that corral has ended.",
+        f"{by} is {doing} on {host.destination}{since}.",
+        f"See how far it is: {look}; the host is free again as soon as that corral has ended.",
     )
