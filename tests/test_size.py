@@ -1,9 +1,13 @@
 """`corral size`: verdicts, settings, prices, and what a wrong question gets."""
 
+import itertools
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from serving.sizing.assemble import assemble
 from serving.sizing.fit import best_outcome
 from serving.sizing.plan import Plan
 from serving.sizing.predict import Predictor
+from serving.sizing.ranking_text import LEAST, ranking_text
 from serving.sizing.size import answer, on, plan, ranking
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import named
@@ -416,20 +421,88 @@ def test_what_does_not_fit_writes_over_no_plan(tmp_path: Path, capsys: pytest.Ca
     )
 
 
-@pytest.mark.parametrize("words", [["scout"], ["maverick"], ["scout", "--input-tokens", "8k"]], ids=" ".join)
-def test_the_machines_that_hold_it_fit_a_terminal_with_the_longest_request_of_each(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["size", *words, "--region", "us-east-1", "--json"]) == 0
-    machines = json.loads(capsys.readouterr().out)["machines"]
-    longest = {each["machine"]["name"]: set[str]() for each in machines}
-    for each in machines:
-        longest[each["machine"]["name"]].add(f"{each['kv']['max_context_tokens']:,}")
-    assert run(["size", *words, "--region", "us-east-1"]) == 0
-    rows = [
-        line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and "  " in line[3:]
+ALL = ["machine", "GPUs", "precision", "$/h", "tok/s", "TTFT", "$/Mtok", "context"]
+
+
+@cache
+def ranked(model: str, input_tokens: int) -> tuple[Options, size.Ranking]:
+    """Every machine that holds it, by the prices of one region."""
+    options = Options(input_tokens=input_tokens, region="us-east-1")
+    return options, size.ranking_for(model, None, options)
+
+
+def cells_of(said: str, head: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of the first table that has that head, by its columns."""
+    lines = iter(said.splitlines())
+    named = next(line for line in lines if line.split() == [*head])
+    at = [named.index(name) for name in head]
+    rows = itertools.takewhile(lambda line: re.match(r"  [\w-]+\.\w+ ", line), lines)
+    ends = [*at[1:], None]
+    return [
+        {name: row[start:end].strip() for name, start, end in zip(head, at, ends, strict=True)}
+        for row in rows
     ]
-    shown = [row.split() for row in rows if row.split()[0] in longest]
-    assert max(map(len, rows)) <= 80
-    assert len(shown) == 16
-    assert [row for row in shown if row[-1] not in longest[row[0]]] == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "left_out", "told"),
+    [
+        (None, [], "and {} more, with --all"),
+        (80, ["GPUs"], "and {} more, and GPUs of each, with --all"),
+        (66, ["GPUs", "context"], "and {} more, and GPUs and context of each, with --all"),
+        (44, LEAST, "and {} more, and GPUs, context, $/Mtok and TTFT of each, with --all"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("model", "input_tokens"), [("scout", 1000), ("maverick", 1000), ("scout", 8000)])
+def test_the_machines_that_hold_it_fit_a_terminal_and_what_it_has_no_room_for_is_named(
+    model: str,
+    input_tokens: int,
+    columns: int | None,
+    left_out: Sequence[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each value is what --json has of that machine."""
+    options, ranking = ranked(model, input_tokens)
+    monkeypatch.setattr("infra.terminal.width", lambda stream: columns)
+    said = ranking_text(ranking, options, is_whole=False)
+    rows = cells_of(said, [name for name in ALL if name not in left_out])
+    assert len(rows) == 8
+    assert max(len(line) for line in said.splitlines() if not line.startswith("Next")) <= (columns or 100)
+    machines = {plan.machine.name for plan in ranking.machines if plan.price}
+    assert told.format(len(machines) - 8) in " ".join(said.split())
+    known = {(plan.machine.name, plan.precision): plan for plan in ranking.machines}
+    for row in rows:
+        plan = known[row["machine"], row["precision"].partition(",")[0]]
+        assert plan.throughput
+        assert plan.price
+        assert plan.usd_per_mtok
+        whole = {
+            "machine": row["machine"],
+            "precision": row["precision"],
+            "GPUs": f"{plan.machine.gpu_count}x{plan.machine.gpu}",
+            "$/h": f"{plan.price.usd_per_hour:.2f}" + "*" * (plan.price.purchase != "on-demand"),
+            "tok/s": f"{plan.throughput.output_tokens_per_s:,.0f}",
+            "TTFT": f"{plan.throughput.ttft_s:.2f} s",
+            "$/Mtok": f"{plan.usd_per_mtok:.2f}",
+            "context": f"{plan.kv.max_context_tokens:,}",
+        }
+        assert row == {name: cell for name, cell in whole.items() if name not in left_out}
+
+
+def test_the_first_token_of_a_ranking_is_that_of_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    options, ranking = ranked("scout", 8000)
+    (row, *_) = cells_of(ranking_text(ranking, options), ALL)
+    on_it = ["--on", row["machine"], "--precision", row["precision"].partition(",")[0]]
+    assert run(["size", "scout", *on_it, "--input-tokens", "8k", "--region", "us-east-1"]) == 0
+    assert re.search(rf"\n  TTFT, TPOT +{re.escape(row['TTFT'])}, ", capsys.readouterr().out)
+
+
+def test_with_all_a_narrow_terminal_is_shown_every_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    options, ranking = ranked("scout", 1000)
+    monkeypatch.setattr("infra.terminal.width", lambda stream: 80)
+    said = ranking_text(ranking, options, is_whole=True)
+    whole, longest = cells_of(said, ALL[:-1]), cells_of(said, ["machine", "context"])
+    names = [row["machine"] for row in whole]
+    assert (len(names), [row["machine"] for row in longest]) == (22, names)

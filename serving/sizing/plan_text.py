@@ -9,7 +9,7 @@ from infra.columns import table, wrapped
 from infra.quantity import counted
 from serving.model.memory import Term, outside
 from serving.model.models import models
-from serving.sizing.plan import Drafts, Plan
+from serving.sizing.plan import Drafts, Plan, Throughput
 from serving.sizing.size_options import Options, RecipeOptions
 from serving.vllm.versions import rules
 
@@ -141,7 +141,7 @@ def speed_lines(plan: Plan) -> str:
     low, high = speed.output_tokens_per_s / speed.band, speed.output_tokens_per_s * speed.band
     rows = [
         ("output", f"{rate(speed.output_tokens_per_s)} tokens/s (between {rate(low)} and {rate(high)})"),
-        ("TTFT, TPOT", f"{speed.ttft_s:.2f} s, {speed.tpot_s * 1000:.1f} ms"),
+        ("TTFT, TPOT", f"{ttft(speed)}, {speed.tpot_s * 1000:.1f} ms"),
         ("basis", speed.basis),
     ]
     if plan.drafts:
@@ -157,6 +157,11 @@ def speed_lines(plan: Plan) -> str:
     if speed.running < load.concurrency:
         rows.insert(1, ("running", f"{speed.running} at once; the others wait for KV cache"))
     return title + "\n" + table(rows)
+
+
+def ttft(speed: Throughput) -> str:
+    """The mean time to the first token, in seconds."""
+    return f"{speed.ttft_s:.2f} s"
 
 
 def rate(per_s: float) -> str:

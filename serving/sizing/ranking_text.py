@@ -1,18 +1,23 @@
 """PURE: a ranking as text for a person: a machine a line, the cheapest first."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
+from infra import terminal
 from infra.argument import pasted
 from infra.asked import again
-from infra.columns import INDENT, more_rows, table, wrapped
+from infra.columns import INDENT, more_rows, table, width_of, wrapped
 from infra.prices import ON_DEMAND
 from serving.sizing.plan import Plan
-from serving.sizing.plan_text import rate
+from serving.sizing.plan_text import rate, ttft
 from serving.sizing.size import Ranking
 from serving.sizing.size_options import Options
 
-HEAD = ("machine", "GPUs", "precision", "$/h", "tok/s", "$/Mtok", "context")
-"""Of 80 columns; `context` is the longest request, by the search that is behind each that is spoken of."""
+HEAD = ("machine", "GPUs", "precision", "$/h", "tok/s", "TTFT", "$/Mtok", "context")
+"""`context` is the longest request, by the search that is behind each that is spoken of."""
+LEAST = ("GPUs", "context", "$/Mtok", "TTFT")
+"""What a terminal has no room for goes in this order, the least first; eighty columns have it for all but the GPUs,
+which the plan of one machine begins with."""
 UNKNOWN = "-"
 SHOWN = 8
 
@@ -23,9 +28,9 @@ def ranking_text(ranking: Ranking, options: Options | None = None, is_whole: boo
         return f"No machine corral knows holds {ranking.model} at {ranking.precision} with these settings."
     load, shown = ranking.workload, best_of_each(ranking.machines)
     title = wrapped(
-        f"{ranking.model}: machines that hold it, the cheapest first. Speed (modelled) and dollars a million output "
-        f"tokens at {load.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out; context: the "
-        "longest request it could take, were --max-model-len raised to it.",
+        f"{ranking.model}: machines that hold it, the cheapest first. Speed and TTFT (modelled) and dollars a million "
+        f"output tokens at {load.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out; "
+        "context: the longest request it could take, were --max-model-len raised to it.",
         "",
     )
     rented = [plan for plan in shown if plan.machine.instance_type]
@@ -58,9 +63,39 @@ def ranking_table(title: str, plans: Sequence[Plan], most: int | None) -> str:
         for at, cells in enumerate(columns)
         if at == 0 or (cells != columns[0] and any(cell != UNKNOWN for cell in cells))
     ]
-    shown = table([[row[at] for at in told] for row in (HEAD, *rows)])
+    shown, left_out = [[row[at] for at in told] for row in (HEAD, *rows)], tuple[str, ...]()
+    if most is not None:
+        shown, left_out = fitting(shown)
     ahead = f"\n{AHEAD}" if any(map(is_ahead, plans[:most])) else ""
-    return f"{title}\n{shown}{ahead}" + more_rows(len(plans), most)
+    return f"{title}\n{table(shown)}{ahead}{more(len(plans), most, left_out)}"
+
+
+def fitting(rows: list[list[str]]) -> tuple[list[list[str]], tuple[str, ...]]:
+    """The rows with the columns that a terminal has room for, and which it has none for; a pipe has it for all."""
+    room, left_out = terminal.width(sys.stdout), list[str]()
+    for name in LEAST:
+        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+        if room is None or len(INDENT) + width_of(widths) <= room:
+            break
+        if name in rows[0]:
+            at = rows[0].index(name)
+            rows = [[*row[:at], *row[at + 1 :]] for row in rows]
+            left_out.append(name)
+    return rows, tuple(left_out)
+
+
+def more(count: int, most: int | None, left_out: tuple[str, ...]) -> str:
+    """The line below a table of which the first so many rows are shown, and not every column."""
+    if not left_out:
+        return more_rows(count, most)
+    hidden = f"{count - most} more, and " if most is not None and count > most else ""
+    return "\n" + wrapped(f"and {hidden}{listed(left_out)} of each, with --all")
+
+
+def listed(names: Sequence[str]) -> str:
+    """As one says them."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 AHEAD = f"{INDENT}* paid ahead, for days or weeks at once: a Capacity Block"
@@ -86,6 +121,7 @@ def ranking_row(plan: Plan) -> tuple[str, ...]:
         plan.precision if plan.verdict == "fits" else f"{plan.precision}, {plan.verdict}",
         hourly(plan),
         rate(speed.output_tokens_per_s) if speed else UNKNOWN,
+        ttft(speed) if speed else UNKNOWN,
         f"{plan.usd_per_mtok:.2f}" if plan.usd_per_mtok else UNKNOWN,
         f"{plan.kv.max_context_tokens:,}",
     )
