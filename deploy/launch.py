@@ -4,14 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.by_name import is_file, is_named
-from deploy.line import refuse_another_place
+from deploy.line import unrefused
 from deploy.provision_request import tell_of_others
 from deploy.releases import settling
 from deploy.targets import deployment as deployments
-from deploy.targets.abilities import HoldsReleases, PreparesToServe, RunsAsUnit
+from deploy.targets.abilities import HoldsReleases, PreparesToServe, RunsAsUnit, Supervised
 from deploy.targets.another_port import PortOption, with_port
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment, deployment_for
+from deploy.targets.place import Place
 from deploy.targets.table import default
 from deploy.targets.token_file import TokenFile
 from deploy.targets.wishes import NameOptions
@@ -87,9 +88,30 @@ def refuse_others(deployment: Deployment, lora: tuple[LoraModule, ...]) -> None:
     raise UsageError(f"{name} was brought with other adapters than these.", hint)
 
 
-def shown(deployment: Deployment) -> list[dict[str, object]]:
-    """What serving would ask of the world."""
-    return place_of(deployment).requests(deployment)
+def shown(deployment: Deployment, asked: ServingOptions) -> list[dict[str, object]]:
+    """What serving would ask of the world; refused as the run would be."""
+    place = unrefused(deployment, is_made=True)
+    if asked.supervise:
+        supervised(place)
+    if asked.unit:
+        as_unit(place)
+    return place.requests(deployment)
+
+
+def supervised(place: Place) -> Supervised:
+    """The place where somebody watches it from here. Raises UsageError for another."""
+    if not isinstance(place, Supervised):
+        raise UsageError("Only a server of this machine is supervised here.", "Elsewhere systemd does it.")
+    return place
+
+
+def as_unit(place: Place) -> RunsAsUnit:
+    """The place where it becomes a unit of this user's. Raises UsageError for another."""
+    if not isinstance(place, RunsAsUnit):
+        raise UsageError(
+            "Only a server of this machine becomes a unit of yours.", "Elsewhere it is one already."
+        )
+    return place
 
 
 def launch(deployment: Deployment) -> Endpoint:
@@ -102,20 +124,15 @@ def launch(deployment: Deployment) -> Endpoint:
 
 def launch_unit(deployment: Deployment) -> Endpoint:
     """The same, served by a unit of this user's. Raises HostError where there can be none."""
-    place = place_of(deployment)
-    if not isinstance(place, RunsAsUnit):
-        raise UsageError(
-            "Only a server of this machine becomes a unit of yours.", "Elsewhere it is one already."
-        )
+    place = as_unit(place_of(deployment))
     place.require_units(deployment)
     return place.serve_as_unit(kept(deployment))
 
 
 def kept(deployment: Deployment) -> Deployment:
     """The deployment with what costs nothing made ready, and its document kept."""
-    refuse_another_place(deployment)
+    place = unrefused(deployment, is_made=True)
     settling.settled(deployment.name)
-    place = place_of(deployment)
     if isinstance(place, PreparesToServe):
         deployment = place.prepared(deployment)
     deployment.write(deployments.folder(deployment.name) / "deployment.json")

@@ -34,21 +34,28 @@ Approve = Callable[[Offer], None]
 
 
 def dry_run(deployment: Deployment, wishes: Record | None) -> list[dict[str, object]]:
-    """What provisioning would ask of the world, every call, without making one."""
-    return place_of(deployment).requests(deployment, wishes)
+    """What provisioning would ask of the world, every call, without making one; refused as the run would be."""
+    return unrefused(deployment).requests(deployment, wishes)
 
 
 def provision(
     deployment: Deployment, wishes: Record | None, approve: Approve, to_serve: bool = False
 ) -> Deployment:
     """Make the machine ready, after what would be done has been approved."""
-    refuse_another_place(deployment)
-    place = place_of(deployment)
+    place = unrefused(deployment)
     with place.look(deployment, wishes, to_serve) as offer:
         approve(offer)
         # What an upgrade that was killed left on trial would be started in its stead.
         settling.settled(deployment.name)
         return place.make(offer)
+
+
+def unrefused(deployment: Deployment, is_made: bool = False) -> Place:
+    """Its place, where the line that was typed and the documents here let it be. Raises UsageError or DocumentError."""
+    refuse_another_place(deployment)
+    place = place_of(deployment)
+    place.refuse_offline(deployment, is_made)
+    return place
 
 
 def refuse_another_place(deployment: Deployment) -> None:

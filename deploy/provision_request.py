@@ -1,6 +1,7 @@
 """What `provision` and `up` are asked: a deployment and the wishes of its place; the question before spending."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -23,7 +24,6 @@ from infra.errors import UsageError
 from infra.printable import sentence
 from infra.say import is_somebody_there, notice, progress
 from serving.sizing.carried import one_of
-from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
 from serving.vllm.lora_modules import LoraOptions, asked_again
 
@@ -127,7 +127,8 @@ def asking_of(plan: Plan, beside: Path | None, where: Where, wishes: Wishes, is_
     of_place = wishes.of(where.place)
     place = place_called(where.place)
     token_file = where.hf_token_file or ""
-    read = given(plan, where.lora) if is_dry else adapters.given_here(plan, where.lora, token_file)
+    bring = adapters.given_unfetched if is_dry else partial(adapters.given_here, token_file=token_file)
+    read = bring(plan, where.lora)
     planned = with_port(deployment_for(read, where.place, where.name), where.port)
     tell_of_others(read)
     deployment, of_place = place.wished(planned, of_place)

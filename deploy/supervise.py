@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from deploy.launch import launch
+from deploy.launch import launch, supervised
 from deploy.releases import release, settling
 from deploy.targets import deployment as deployments
 from deploy.targets import hurry
@@ -82,9 +82,7 @@ def supervise(
     another's runs there, which is left alone; and what stands against the first start, unless nobody is there to read
     it: then it may pass, as a port passes that another has for a while. What a unit gave up stays so after a boot.
     """
-    place = place_of(deployment)
-    if not isinstance(place, Supervised):
-        raise UsageError("Only a server of this machine is supervised here.", "Elsewhere systemd does it.")
+    place = supervised(place_of(deployment))
     if place.is_unattended() and (why := place.given_up(deployment)):
         raise GaveUp(
             f"It was given up before: {why}", f"Mend the cause, then: corral serve {deployment.name} --unit"

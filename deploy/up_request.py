@@ -24,7 +24,7 @@ from serving.model.models import model as named_model
 from serving.model.models import models
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
-from serving.sizing.ranking_text import AHEAD, HEAD, best_of_each, is_ahead, ranking_row
+from serving.sizing.ranking_text import AHEAD, HEAD, best_of_each, fitting, is_ahead, ranking_row
 from serving.sizing.size import answer_for, is_checkpoint, on, ranking_for
 from serving.sizing.size_options import Options, WhichMachine
 from serving.sizing.this_machine import local_machine
@@ -67,7 +67,9 @@ def asking_model(
     of_place = place.foreseen(wishes.of(where.place))
     if where.name is not None:
         checked_name(where.name)
-    if not is_dry:  # all that was typed is read before anything comes
+    if is_dry:
+        adapters.refuse_offline(where.lora)
+    else:  # all that was typed is read before anything comes
         where = where.model_copy(update={"lora": adapters.here(where.lora, where.hf_token_file or "")})
     options = sized.model_copy(update={"lora": where.lora, "region": first_region(of_place)})
     named = which if which.on else chosen(model, which, options, where.place, of_place, is_dry)
@@ -186,7 +188,7 @@ def picked(plans: list[Plan]) -> int:
     """Which of them somebody wants. Raises UsageError where the answer is none."""
     head = ("", *HEAD)
     rows = [(str(number), *ranking_row(plan)) for number, plan in enumerate(plans, 1)]
-    notice(table([head, *rows]))
+    notice(table(fitting([list(row) for row in (head, *rows)])[0]))
     if any(map(is_ahead, plans)):
         notice(AHEAD)
     if sources := sorted(

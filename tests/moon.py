@@ -10,6 +10,7 @@ from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.place import Check, Checkup, Offer, State, Status, Teardown
 from deploy.targets.wishes import PlaceOptions
+from infra import offline
 from infra.errors import CloudError, Interrupted
 from infra.record import removed
 from serving.vllm.endpoint import Endpoint
@@ -34,6 +35,10 @@ def foreseen(wishes: MoonOptions) -> MoonOptions:
 
 def wished(deployment: Deployment, wishes: MoonOptions) -> tuple[Deployment, MoonOptions]:
     return deployment.model_copy(update={"region": wishes.crater}), wishes
+
+
+def refuse_offline(deployment: Deployment, is_made: bool) -> None:
+    offline.refuse("the moon")
 
 
 def requests(deployment: Deployment, wishes: MoonOptions | None = None) -> list[dict[str, object]]:

@@ -29,7 +29,6 @@ def serve(
     from deploy.targets.show_server import command, endpoint
     from infra.errors import UsageError
     from infra.say import emit, say
-    from serving.sizing.given_adapters import given
     from serving.sizing.plan import Plan
     from serving.vllm.endpoint import Endpoint
     from serving.vllm.lora_modules import LoraModule
@@ -40,7 +39,7 @@ def serve(
     def fetched(plan: Plan, lora: tuple[LoraModule, ...]) -> Plan:
         return adapters.given_here(plan, lora, token_file_of(what, asked.hf_token_file))
 
-    bring = given if dry_run else fetched
+    bring = adapters.given_unfetched if dry_run else fetched
     deployment = deployment_of(what, asked.name, asked.port, asked.lora, bring)
     deployment = place_of(deployment).with_token_file(deployment, asked.hf_token_file)
 
@@ -49,7 +48,7 @@ def serve(
         emit(answering, f"{text}\n{next_line(deployment, 'serving')}", as_json)
 
     if dry_run:
-        say(command(shown(deployment), as_json))
+        say(command(shown(deployment, asked), as_json))
         return
     if asked.supervise:
         from deploy.supervise import supervise

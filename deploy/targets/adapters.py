@@ -47,6 +47,33 @@ def given_here(plan: Plan, modules: tuple[LoraModule, ...], token_file: str = ""
     return given(plan, here(modules, token_file))
 
 
+def given_unfetched(plan: Plan, modules: tuple[LoraModule, ...]) -> Plan:
+    """The same for a dry run, which fetches nothing. Raises UsageError where the fetching is forbidden."""
+    require_slots(plan, modules)
+    refuse_offline(modules)
+    return given(plan, modules)
+
+
+def refuse_offline(modules: Sequence[LoraModule]) -> None:
+    """Raise UsageError where the internet is forbidden and one of them would be fetched."""
+    for module in modules:
+        named = of_repository(module)
+        if named and not whole(*named):
+            offline.refuse(f"the model hub for {named[0]}")
+
+
+def of_repository(module: LoraModule) -> tuple[str, str | None] | None:
+    """The repository that it is fetched from, and the commit where it says one; None for what lies in a folder."""
+    lies_here = os.path.exists(os.path.expanduser(module.path))
+    return None if lies_here else lora_files.of_hub(module.path)
+
+
+def whole(repo: str, commit: str | None) -> Path | None:
+    """Where the Hub's cache of this machine has all of an adapter."""
+    there = lora_files.cached(repo, commit)
+    return there if there and all((there / name).is_file() for name in lora_files.FILES) else None
+
+
 def here(modules: Sequence[LoraModule], token_file: str = "") -> tuple[LoraModule, ...]:
     """Each in its folder on this machine; what a repository has is fetched, at one commit, each file held to its sum.
 
@@ -58,12 +85,12 @@ def here(modules: Sequence[LoraModule], token_file: str = "") -> tuple[LoraModul
 
 def fetched(module: LoraModule, token_file: str) -> LoraModule:
     """The same of one; what names no repository is as it was."""
-    named = lora_files.of_hub(module.path)
-    if named is None or os.path.exists(os.path.expanduser(module.path)):
+    named = of_repository(module)
+    if named is None:
         return module
     repo, commit = named
-    there = lora_files.cached(repo, commit)
-    if there is None or not all((there / name).is_file() for name in lora_files.FILES):
+    there = whole(repo, commit)
+    if there is None:
         offline.refuse(f"the model hub for {repo}")
         token = hub_token.find(os.environ, token_file)
         try:

@@ -191,6 +191,13 @@ class Place(Protocol):
         """What would be asked of the world, as values, for --dry-run; without wishes, of what was made. Asks nobody."""
         ...
 
+    def refuse_offline(self, deployment: Deployment, is_made: bool) -> None:
+        """Raise UsageError where the internet is forbidden and making it would ask it, or serving it once it is made.
+
+        DocumentError for a draft that is not here. Asks nobody: a dry run is refused as the run is.
+        """
+        ...
+
     def examined(self, deployment: Deployment | None, wishes: Any) -> Iterator[Checkup]:
         """All that can be known beforehand, for a plan or for any, none of it hiding another; changes nothing."""
         ...

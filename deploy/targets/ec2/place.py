@@ -29,7 +29,7 @@ from deploy.targets.ec2.cost import check_limit
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.rental import still_rented
 from deploy.targets.place import LOOK_S, Status, Teardown
-from infra import deadline
+from infra import deadline, offline
 from infra.aws import power, rented_machines, session
 from infra.aws.boto import default_region
 from infra.aws.order import Order, utc
@@ -84,6 +84,11 @@ def with_token_file(deployment: Deployment, path: str | None) -> Deployment:
         "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://token.txt), then: "
         "--hf-token-parameter /hf/token",
     )
+
+
+def refuse_offline(deployment: Deployment, is_made: bool) -> None:
+    """Raise for anything: all of it is asked of AWS."""
+    offline.refuse("AWS")
 
 
 def requests(deployment: Deployment, wishes: Ec2Options | None = None) -> list[dict[str, object]]:

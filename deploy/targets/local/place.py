@@ -39,7 +39,7 @@ from deploy.targets.local.user_unit import require_units as require_units
 from deploy.targets.local.user_unit import serve_as_unit as serve_as_unit
 from deploy.targets.place import Check, Checkup, Offer, Teardown
 from deploy.targets.prove_egress import not_serving
-from infra import gpus, locks
+from infra import gpus, locks, offline
 from infra import local_facts as machine
 from infra.egress_proof import Egress
 from infra.errors import DocumentError, ServerError, UsageError
@@ -122,6 +122,12 @@ def any_plan() -> tuple[Check, ...]:
     """This machine, for no plan yet."""
     place = str(home().resolve())
     return rules.machine_checks(machine.facts(), gpus.report(), disk_path=place, disk_gib=DISK_GIB)
+
+
+def refuse_offline(deployment: Deployment, is_made: bool) -> None:
+    """Raise for weights, a draft or an adapter that are not here; nothing is fetched for a server that runs."""
+    if offline.is_offline() and not (is_made and is_running(deployment)):
+        cached_weights.settled(deployment)
 
 
 def requests(deployment: Deployment, wishes: None = None) -> list[dict[str, object]]:

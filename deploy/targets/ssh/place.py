@@ -186,6 +186,13 @@ def examined_alone(destinations: tuple[str, ...]) -> Iterator[Checkup]:
         yield from checkups(destination, partial(any_plan, destination))
 
 
+def refuse_offline(deployment: Deployment, is_made: bool) -> None:
+    """Raise for what a host, or this machine for it, would download; one that is made downloads nothing."""
+    if offline.is_offline() and not is_made:
+        deployment = adapters.settled(hub_weights.kept(deployment))
+        refuse_downloads(deployment, brought(deployment))
+
+
 def requests(deployment: Deployment, wishes: SshOptions | None = None) -> list[dict[str, object]]:
     """Per host: what is brought, the files written, the commands run."""
     checked_hosts(deployment)
