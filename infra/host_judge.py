@@ -13,7 +13,7 @@ from infra.host_units import (
 from infra.xids import broken_xids
 
 SCRIPTS = ("heal.py", "judging.py")
-MODULES = ("codes.py", "history.py", "judge.py", "sums.py", "xid.py")
+MODULES = ("codes.py", "history.py", "judge.py", "marks.py", "sums.py", "xid.py")
 """What these import there."""
 # The host's own Python: it loads nothing that somebody installed, and leaves nothing compiled behind.
 PYTHON = ("/usr/bin/python3", "-ISB")
@@ -60,6 +60,8 @@ def judge_service(setup: HostSetup) -> str:
         setup.served_model_name,
         "--load-s",
         str(setup.load_budget_s),
+        "--ready",
+        f"{here}/ready",  # where memory is full
         "--ready",
         f"/run/corral-{setup.name}/ready",
         "--asked",

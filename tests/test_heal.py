@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import fake_box
 import pytest
@@ -15,10 +18,11 @@ from killed import killed_at
 
 from infra import host_judge
 from infra.fetch import checksums
-from infra.onhost import codes, heal, history, judge, sums
+from infra.onhost import codes, heal, history, judge, marks, sums
 from serving.vllm import events
 
 MINUTE_S = 60.0
+POLICY = judge.Policy()
 
 
 class Host:
@@ -561,6 +565,124 @@ def test_a_full_disk_loses_what_is_written_and_nothing_that_is_done(
     assert host.history == []
 
 
+@pytest.fixture(params=["size=4k", "nr_inodes=1"])
+def full_run(
+    request: pytest.FixtureRequest, host: Host, need: Callable[[str, str], NoReturn]
+) -> Iterator[Host]:
+    """The host, whose memory is a file system that is really full: of bytes, or of files."""
+    run = host.place.run
+    command = ["mount", "-t", "tmpfs", "-o", request.param, "none", str(run)]
+    if os.getuid() or subprocess.run(command, check=False).returncode:
+        need("fleet", "only root mounts a small disk")
+    with suppress(OSError):
+        (run / "filled").write_bytes(bytes(4096))
+    yield host
+    subprocess.run(["umount", run], check=True)
+
+
+def none_of(folder: Path) -> str:
+    return f"{folder} takes nothing more, make room there (df -h {folder})"
+
+
+def is_marked(place: heal.Place, *names: str) -> list[bool]:
+    """By what the judge looks at: whether anything of that name is there."""
+    return [(folder / name).exists() for name in names for folder in (place.run, place.root)]
+
+
+def test_a_server_that_serves_is_marked_on_the_disk_where_memory_is_full(
+    full_run: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = full_run
+    host.begin()
+    assert is_marked(host.place, "began", "ready") == [False, True, False, False]
+    host.ready(POLICY.service_s)
+    assert is_marked(host.place, "ready") == [False, True]
+    host.end()
+    assert is_marked(host.place, "began", "ready") == [False] * 4
+    full = none_of(host.place.run)
+    died = "it was killed by SIGKILL"
+    assert host.history == [("started", ""), ("ready", full), ("died", died)]
+    assert capsys.readouterr().out.splitlines() == [
+        f"corral: {full}; it is not marked there as began",
+        "corral: started",
+        f"corral: {full}; it is not marked there as ready",
+        f"corral: ready: {full}",
+        f"corral: died: {died}",
+    ]
+    # What served for an hour and dies at times is no start that failed, however often.
+    for _ in range(POLICY.most_loads):
+        host.begin()
+        host.ready(POLICY.service_s)
+        host.end()
+    assert (heal.noted(host.place.root), host.told) == (judge.Ends(0, 1), [])
+
+
+def test_one_that_does_not_get_ready_is_given_up_where_memory_is_full(full_run: Host) -> None:
+    host = full_run
+    for count in range(POLICY.most_loads):
+        assert (host.told, heal.noted(host.place.root)) == ([], judge.Ends(count, count))
+        host.begin()
+        host.end()
+    assert host.told[-1] == "systemctl --no-block stop corral-scout.service"
+    assert host.history[-1][0] == "gave up"
+
+
+def test_why_a_start_is_refused_is_known_where_memory_is_full(full_run: Host) -> None:
+    host = full_run
+    host.gpus = [1]
+    with pytest.raises(SystemExit):
+        host.begin(gpus=2)
+    host.end()
+    assert host.history[-1] == ("died", "1 of 2 GPUs are there")
+
+
+def test_what_the_judge_said_and_when_it_began_are_known_where_memory_is_full(full_run: Host) -> None:
+    host = full_run
+    host.gpus, host.buses, host.kernel = [1], "00000000:CB:00.0\n", XID.format("cb", 79)
+    (host.place.root / "xids").write_text("79\n")
+    host.begin(gpus=1)
+    heal.judged(host.place, {"EXIT_CODE": "exited", "EXIT_STATUS": str(codes.code_of("hung"))})
+    host.end()
+    assert host.history[1] == ("ended", judge.WORDS["hung"])
+    assert host.told[-1] == "systemctl --no-block stop corral-scout.service"
+    assert is_marked(host.place, "judged") == [False, False]
+
+
+def test_where_nothing_takes_a_mark_nobody_takes_a_server_for_one_that_failed(
+    full_run: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor for one that serves: the judge asks on as of one that starts, and is not started again at once."""
+    host, real = full_run, Path.write_text
+
+    def write_text(path: Path, text: str, **options: Any) -> int:
+        if path.parent == host.place.root and path.name in ("began", "ready", "mark"):
+            path.touch()  # all that a full disk takes
+            raise OSError(28, "No space left on device")
+        return real(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    for count in range(1, POLICY.most_loads + 1):
+        host.begin()
+        host.slept.clear()
+        heal.judged(host.place, {"EXIT_CODE": "exited", "EXIT_STATUS": str(codes.READY)}, host.sleep)
+        assert (host.slept, is_marked(host.place, "ready")) == ([POLICY.look_again_s], [False, False])
+        host.end()
+        assert heal.noted(host.place.root) == judge.Ends(0, count)
+    assert (host.told, [event for event, _ in host.history if event == "ready"]) == ([], [])
+    said = capsys.readouterr().out
+    for folder in (host.place.run, host.place.root):
+        assert f"corral: {none_of(folder)}; it is not marked there as ready\n" in said
+
+
+def test_a_mark_of_an_earlier_life_is_none_of_this_one(host: Host) -> None:
+    for name in ("ready", "judged"):
+        (host.place.root / name).write_text("1\n")
+    host.begin()
+    assert is_marked(host.place, "ready", "judged") == [False] * 4
+    host.end()
+    assert heal.noted(host.place.run) == judge.Ends(1, 1)
+
+
 def test_what_a_full_disk_did_not_take_of_its_history_waits_and_comes_first(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -678,7 +800,7 @@ def test_what_a_start_waits_for_leaves_a_third_of_systemds_hour_to_the_sums_of_t
     (given_s,) = re.findall("^TimeoutStartSec=([0-9]+)$", host_judge.SERVER_DROP_IN, re.MULTILINE)
     monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=1))
     ends = judge.Ends(judge.Policy().most_loads - 1, judge.Policy().most_ends - 1)
-    heal.write(host.place.run / "ends", json.dumps(ends))
+    marks.write(host.place.run / "ends", json.dumps(ends))
     host.gpus, host.up_s = [1] * 120 + [2], 0.0
     with pytest.raises(SystemExit):
         host.begin(gpus=2)

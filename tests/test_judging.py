@@ -1,6 +1,7 @@
 """The judge beside a server: what it sees of one that answers so, and the code it ends with."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -216,6 +217,29 @@ def test_it_ends_with_what_is_to_be_done(
     was_ready: bool, look_at: Callable[[float], Look], code: int | str, after_s: float
 ) -> None:
     assert ended(was_ready, look_at) == (code, after_s)
+
+
+@pytest.mark.parametrize("marks", [(), ("run",), ("root",), ("run", "root")])
+def test_a_server_that_was_ready_is_known_by_its_mark_wherever_there_was_room(
+    marks: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
+
+    def code(look: object, was_ready: bool, *rest: object) -> int:
+        heard.append(was_ready)
+        return 0
+
+    monkeypatch.setattr(judging, "code", code)
+    words = ["--url", "http://127.0.0.1:1", "--model", MODEL, "--load-s", "600", "--asked", "asked"]
+    for place in ("root", "run"):
+        (tmp_path / place).mkdir()
+        words += ["--ready", str(tmp_path / place / "ready")]
+    for place in marks:
+        (tmp_path / place / "ready").touch()
+    monkeypatch.setattr(sys, "argv", ["judging", *words])
+    with pytest.raises(SystemExit):
+        judging.main()
+    assert heard == [bool(marks)]
 
 
 def test_every_ill_that_ends_a_server_has_a_code() -> None:

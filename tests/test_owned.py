@@ -212,6 +212,7 @@ def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: P
         "/opt/corral/scout/bin/codes.py",
         "/opt/corral/scout/bin/history.py",
         "/opt/corral/scout/bin/judge.py",
+        "/opt/corral/scout/bin/marks.py",
         "/opt/corral/scout/bin/sums.py",
         "/opt/corral/scout/bin/xid.py",
         "/opt/corral/scout/xids",

@@ -414,6 +414,7 @@ def test_a_host_that_an_earlier_corral_prepared_is_brought_the_judge_of_this_one
         "bin/codes.py",
         "bin/history.py",
         "bin/judge.py",
+        "bin/marks.py",
         "bin/sums.py",
         "bin/xid.py",
         "xids",

@@ -22,14 +22,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 try:
-    from infra.onhost import codes, history, judge, sums, xid
+    from infra.onhost import codes, history, judge, marks, sums, xid
+    from infra.onhost.marks import forget, text_of, write
 except ImportError:  # on a host they lie beside it
     sys.path.insert(0, str(Path(__file__).parent))
     import codes  # type: ignore[import-not-found, no-redef]
     import history  # type: ignore[import-not-found, no-redef]
     import judge  # type: ignore[import-not-found, no-redef]
+    import marks  # type: ignore[import-not-found, no-redef]
     import sums  # type: ignore[import-not-found, no-redef]
     import xid  # type: ignore[import-not-found, no-redef]
+    from marks import forget, text_of, write  # type: ignore[no-redef]
 
 RESTART_SEC = 10.0
 """What systemd itself waits before a start that follows an end."""
@@ -53,8 +56,13 @@ class Place(NamedTuple):
     root: Path
     """On the disk, for after a reboot."""
     run: Path
-    """In memory, which no full disk takes away: the mark of a server that serves, the judge's last word, why a start
-    was refused, and what of its history the disk did not take yet."""
+    """In memory, which no full disk takes away: the marks of its server's life, why a start was refused, and what of
+    its history the disk did not take yet. Where memory is full, marks are on the disk."""
+
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        """Where its marks are looked for and put, in this order."""
+        return self.run, self.root
 
     @property
     def unit(self) -> str:
@@ -89,7 +97,7 @@ def main() -> None:
 def begin(place: Place, sleep: Callable[[float], None] = time.sleep) -> None:
     """Wait as long as the ends before it ask for, and for GPUs that are late. Raises SystemExit where some lack."""
     forget_marks(place)
-    write(place.run / "began", str(up_s()))
+    marks.mark(place.folders, "began", str(up_s()))
     ends = noted(place.run)
     wait_s = judge.delay_s(ends, random.random(), POLICY) if ends.all else 0.0
     sleep(max((wait_s or 0.0) - RESTART_SEC, 0.0))
@@ -103,7 +111,8 @@ def begin(place: Place, sleep: Callable[[float], None] = time.sleep) -> None:
     if name := changed(own, ends.loads > 0):
         refuse(place, f"the weights have changed on the disk: {name} is not what was brought")
     if (place.root / "first").exists():
-        write(place.run / "ready", str(up_s()))  # nobody asks one that only works for another host's server
+        # Nobody asks one that only works for another host's server.
+        marks.mark(place.folders, "ready", str(up_s()))
     note(
         place, "started", f"again, after {ends.all} {'end' if ends.all == 1 else 'ends'}" if ends.all else ""
     )
@@ -160,8 +169,7 @@ def gpus_of(own: Path) -> int:
 def forget_marks(place: Place) -> None:
     """Of a life that is over: a start that fails before `begin` is none of its."""
     for name in ("began", "ready", "judged", "refused"):
-        forget(place.run / name)
-    forget(place.root / "refused")
+        marks.unmark(place.folders, name)
 
 
 def gpus_there(place: Place, wanted: int, sleep: Callable[[float], None]) -> int:
@@ -216,14 +224,16 @@ def up_s() -> float:
 
 def ended(place: Place, environ: Mapping[str, str]) -> None:
     """Note an end, and count one that nobody wished for; of a series keep the first log, and give up after the last."""
-    verdict, at = text_of(place.run / "judged"), text_of(place.run / "ready")
-    refused = text_of(place.run / "refused") or text_of(place.root / "refused")  # that is bin/lock's
+    verdict, at, refused, began = (
+        marks.marked(place.folders, name) for name in ("judged", "ready", "refused", "began")
+    )
     served_s = up_s() - float(at) if at else None
-    began = text_of(place.run / "began")
     forget_marks(place)
+    # Without room for a mark nobody knows whether it served: then it is no start that failed.
+    is_unknown = not (at or refused or marks.are_taken(place.folders))
     if is_wished(place.unit):
         if served_s is not None and served_s >= POLICY.service_s:
-            for folder in (place.run, place.root):
+            for folder in place.folders:
                 forget(folder / "ends")
         note(
             place,
@@ -245,14 +255,14 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
         cause = f"{cause}: {lost}"
     ends = max(noted(place.run), noted(place.root), key=lambda known: known.all)
     if not (refused and no_room):  # nothing was tried
-        ends = judge.ended(ends, served_s, POLICY)
+        ends = judge.ended(ends, 0.0 if is_unknown else served_s, POLICY)
     note(place, "ended" if verdict else "died", cause)
     # Whoever gives up after starts that failed asks why the first of those did.
-    if ends.all == 1 or (ends.loads == 1 and served_s is None):
+    if ends.all == 1 or (ends.loads == 1 and served_s is None and not is_unknown):
         keep_log(place, invocation)
-        for folder in (place.run, place.root):
+        for folder in place.folders:
             write(folder / "first-cause", cause)
-    for folder in (place.run, place.root):
+    for folder in place.folders:
         write(folder / "ends", json.dumps(ends))
     if began and (fault := broken_gpu(gpus_of(served(place)), up_s() - float(began), xids_of(place))):
         give_up(place, f"an end that no start mends: {fault}")
@@ -291,19 +301,24 @@ def give_up(place: Place, why: str) -> None:
     told(["systemctl", "--no-block", "stop", place.unit])
 
 
-def judged(place: Place, environ: Mapping[str, str]) -> None:
-    """Do as the judge says: mark a server that serves, and end one that does not; that one starts anew."""
+def judged(place: Place, environ: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> None:
+    """Do as the judge says: mark a server that serves, and end one that does not; that one starts anew.
+
+    Without room for its mark the judge asks as if it had never served, and no more often than one that is ill.
+    """
     code = environ.get("EXIT_STATUS", "")
     if environ.get("EXIT_CODE") != "exited" or not code.isdigit():
         return
     if int(code) == codes.READY:
-        write(place.run / "ready", str(up_s()))
-        note(place, "ready")
+        if marks.mark(place.folders, "ready", str(up_s())):
+            note(place, "ready", "" if (place.run / "ready").exists() else marks.takes_none(place.run))
+        else:
+            sleep(POLICY.look_again_s)
     elif words := codes.words_of(int(code)):
-        write(place.run / "judged", words)
+        marks.mark(place.folders, "judged", words)
         # Nothing moves in it, so there is nothing to drain.
         if not told(["systemctl", "kill", "--signal=KILL", place.unit]):
-            forget(place.run / "judged")  # it lives, and is judged anew
+            marks.unmark(place.folders, "judged")  # it lives, and is judged anew
 
 
 def is_wished(unit: str) -> bool:
@@ -404,34 +419,13 @@ def note(place: Place, event: history.Name, cause: str = "") -> None:
 def refuse(place: Place, words: str) -> None:
     """Have the start fail, and say why. Raises SystemExit."""
     say_failed(place, words)
-    write(place.run / "refused", words)
+    marks.mark(place.folders, "refused", words)
     sys.exit(f"corral: {words}, so the server is not started")
 
 
 def say_failed(place: Place, words: str) -> None:
     """Say it where `corral status` and the console of the cloud show it."""
     told([str(place.root / "bin/phase"), f"failed: start: {words}"])
-
-
-def text_of(path: Path) -> str:
-    """What a file holds, without its last newline; nothing where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def forget(mark: Path) -> None:
-    """Remove a mark, if it is there."""
-    with suppress(OSError):
-        mark.unlink(missing_ok=True)
-
-
-def write(path: Path, text: str) -> None:
-    """Put a text there for root alone, or do without: a disk may be full. The judge sees only that it is there."""
-    with suppress(OSError):
-        path.write_text(f"{text}\n", encoding="utf-8")
-        path.chmod(0o600)
 
 
 if __name__ == "__main__":

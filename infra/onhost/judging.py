@@ -48,7 +48,8 @@ def main() -> None:
     os.umask(0o022)
     server = Server(options.url, options.model, os.environ.get("VLLM_API_KEY", ""), options.asked)
     policy = judge.Policy(load_s=options.load_s)
-    sys.exit(code(server.look, options.ready.exists(), policy, time.sleep))
+    is_marked = any(path.exists() for path in options.ready)
+    sys.exit(code(server.look, is_marked, policy, time.sleep))
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
@@ -57,7 +58,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--url", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--load-s", type=float, required=True)
-    parser.add_argument("--ready", type=Path, required=True)
+    parser.add_argument("--ready", type=Path, required=True, action="append")
     parser.add_argument("--asked", type=Path, required=True)
     return parser.parse_args(arguments)
 
