@@ -28,6 +28,7 @@ from infra.beneath import Beneath
 from infra.errors import DocumentError, HostError, UsageError
 from serving.sizing.plan import Plan
 from serving.vllm.engine import Engine
+from serving.vllm.flashinfer_kernels import REMEDY
 from serving.vllm.pack import pack_file
 
 
@@ -255,8 +256,9 @@ def test_what_only_the_other_side_would_notice_is_a_warning(tmp_path: Path) -> N
         "warning: the plan counts with vLLM 0.32.0, the engine is 0.32.1+cpu",
         "warning: no licence file lies with the model; Llama 4's licence asks for a copy of it: put its text there "
         "as LICENSE",
-        "warning: the engine has flashinfer 0.7.2 without its flashinfer-cubin: on H100 and newer it "
-        "fetches kernels when it starts, which it cannot behind the gap",
+        "warning: the engine has FlashInfer 0.7.2, flashinfer-cubin 0.6.13, flashinfer-jit-cache -: vLLM takes "
+        "FlashInfer then, which compiles what is not of its version and ends the start where that cannot be, as "
+        f"without nvcc; {REMEDY}",
     ]
 
 

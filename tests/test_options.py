@@ -130,12 +130,14 @@ def test_environment_is_offline_and_inside_the_home() -> None:
         "VLLM_MAX_N_SEQUENCES": "64",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        "FLASHINFER_NO_DOWNLOAD": "1",
         "VLLM_ENGINE_READY_TIMEOUT_S": "900",
     }
     assert {name: given[name].removeprefix("/home/of/it/") for name in inside} == {
         "HF_HOME": "huggingface",
         "VLLM_CACHE_ROOT": "vllm",
         "VLLM_CONFIG_ROOT": "vllm-config",
+        "FLASHINFER_WORKSPACE_BASE": "vllm",
         "XDG_CACHE_HOME": "xdg-cache",
         "XDG_CONFIG_HOME": "xdg-config",
         "TORCHINDUCTOR_CACHE_DIR": "inductor",
@@ -161,7 +163,10 @@ def test_servers_may_share_what_vllm_keeps_of_a_model() -> None:
         environment("/home/of/it", 900),
         environment("/home/of/it", 900, "/home/cache"),
     )
-    assert shared == alone | {"VLLM_CACHE_ROOT": "/home/cache/vllm"}
+    assert shared == alone | {
+        "VLLM_CACHE_ROOT": "/home/cache/vllm",
+        "FLASHINFER_WORKSPACE_BASE": "/home/cache/vllm",
+    }
 
 
 def test_no_server_asks_the_hub() -> None:

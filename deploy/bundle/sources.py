@@ -15,7 +15,7 @@ from infra.errors import UsageError
 from serving.model import checkpoint, checkpoint_files, lora_files, precheck
 from serving.model.loaders import precision_of
 from serving.sizing.plan import Plan
-from serving.vllm import chat_template, engine
+from serving.vllm import chat_template, engine, flashinfer_kernels
 from serving.vllm import versions as vllm_versions
 from serving.vllm.engine import Engine
 from serving.vllm.pack import LEFT_HERE, check_members, prefix_of
@@ -244,16 +244,5 @@ def warn(
             "warning: no licence file lies with the model; Llama 4's licence asks for a copy of it: put its text there "
             "as LICENSE"
         )
-    # flashinfer-python 0.7.2 has no cubins of its version on PyPI (2026-11-23): it fetches them when it starts.
-    flashinfer, cubin = version_in(prefix, "flashinfer_python"), version_in(prefix, "flashinfer_cubin")
-    if flashinfer and flashinfer != cubin:
-        progress(
-            f"warning: the engine has flashinfer {flashinfer} without its flashinfer-cubin: on H100 and newer it "
-            "fetches kernels when it starts, which it cannot behind the gap"
-        )
-
-
-def version_in(prefix: Path, distribution: str) -> str:
-    """The version of a distribution in an environment; "" where it is not there."""
-    records = sorted(prefix.glob(f"lib/python3*/site-packages/{distribution}-*.dist-info"))
-    return records[0].name.removesuffix(".dist-info").split("-")[1] if records else ""
+    if lacking := flashinfer_kernels.lacking(prefix, plan.machine.gpu):
+        progress(f"warning: {lacking}")

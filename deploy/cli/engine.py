@@ -45,11 +45,14 @@ def pack(
     import os
 
     from deploy.targets.deployment import home
-    from infra.say import emit
+    from infra.say import emit, warn
     from serving.vllm import engine as engines
-    from serving.vllm.pack import pack_file
+    from serving.vllm.flashinfer_kernels import lacking
+    from serving.vllm.pack import pack_file, prefix_of
 
-    packed = pack_file(engines.find(home(), os.environ), file)
+    engine = engines.find(home(), os.environ)
+    packed = pack_file(engine, file)
+    warn(lacking(prefix_of(engine.vllm), None))
     emit(
         packed,
         f"{packed.path}: vLLM {packed.version} for Python {packed.python} ({packed.gib:.1f} GiB)",

@@ -38,8 +38,12 @@ QUIET = {
     "VLLM_MAX_N_SEQUENCES": "64",
 }
 
-# A server is given a folder: there is nothing that it has to ask the Hub.
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+# A server is given a folder: there is nothing that it has to ask the Hub. Of FlashInfer's kernels one that is not there
+# fails at once, where behind a gap each would be asked for four times with waits of 35 to 70 s between (0.6.18, read).
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "FLASHINFER_NO_DOWNLOAD": "1"}
+
+# What servers on one machine may share: what vLLM and FlashInfer (in .cache/flashinfer) compiled.
+SHARED = ("VLLM_CACHE_ROOT", "FLASHINFER_WORKSPACE_BASE")
 
 # How the processes of an engine on one host find each other. NCCL would take the first interface that is not loopback,
 # and gloo the one of the host's name: addresses that the server's address filter denies, own ones too.
@@ -218,7 +222,7 @@ def environment(home: str, load_budget_s: int, cache: str = "") -> dict[str, str
         | WITHIN_ONE_HOST
         | OFFLINE
         | folders(home)
-        | ({"VLLM_CACHE_ROOT": f"{cache}/vllm"} if cache else {})
+        | ({name: f"{cache}/vllm" for name in SHARED} if cache else {})
         | {"VLLM_ENGINE_READY_TIMEOUT_S": str(load_budget_s)}
     )
 
@@ -229,6 +233,7 @@ def folders(home: str) -> dict[str, str]:
         "HF_HOME": f"{home}/huggingface",
         "VLLM_CACHE_ROOT": f"{home}/vllm",
         "VLLM_CONFIG_ROOT": f"{home}/vllm-config",
+        "FLASHINFER_WORKSPACE_BASE": f"{home}/vllm",
         "XDG_CACHE_HOME": f"{home}/xdg-cache",
         "XDG_CONFIG_HOME": f"{home}/xdg-config",
         "TORCHINDUCTOR_CACHE_DIR": f"{home}/inductor",

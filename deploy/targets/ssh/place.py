@@ -59,6 +59,7 @@ from infra.record import removed
 from infra.say import progress
 from infra.ssh import Host
 from serving.model import lora_files
+from serving.vllm import flashinfer_kernels
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.events import Event
@@ -217,10 +218,18 @@ def provision(deployment: Deployment) -> None:
     bring = brought(deployment)
     checks = preflight(deployment)
     judge.require(checks, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
-    vllm_versions.check(bring.version, progress, deployment.plan.serve.extra_args)
+    tell_of_the_engine(deployment, bring)
     claim(deployment)
     one_key.settle(deployment)
     on_each(deployment, lambda host: prepare(deployment, bring, host))
+
+
+def tell_of_the_engine(deployment: Deployment, bring: Brought) -> None:
+    """Say what is known against the engine that is brought, or that a host installs. Raises as the check does."""
+    plan = deployment.plan
+    vllm_versions.check(bring.version, progress, plan.serve.extra_args)
+    if bring.engine and (lacking := flashinfer_kernels.lacking(bring.engine, plan.machine.gpu)):
+        progress(f"warning: {lacking}")
 
 
 def claim(deployment: Deployment) -> None:
@@ -254,7 +263,7 @@ def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[O
         Offer(deployment, (*about, *room), sent=sent(deployment, bring_it), is_planned=bring_it.is_planned)
     )
     judge.require(room, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
-    vllm_versions.check(bring_it.version, progress, deployment.plan.serve.extra_args)
+    tell_of_the_engine(deployment, bring_it)
     one_key.settle(deployment)
     on_each(deployment, lambda host: prepare_beside(deployment, bring_it, host))
 
