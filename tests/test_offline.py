@@ -28,7 +28,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setenv(VARIABLE, "")  # so that what a command sets is put back
+    # So that what a command sets is put back.
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setattr("infra.command_line.before_the_verb", [])
 
 
 @pytest.fixture
