@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from test_ec2_several import Corral
 from deploy.provision_request import Where, placed
 from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.ec2 import boxes, common_key, each_server, judged_start, rental, tunnels
-from infra.aws import power, rented_machines
+from infra.aws import failover, power, rented_machines, replacing
 from infra.aws.api import Aws
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order, utc
@@ -125,6 +126,34 @@ def test_one_that_gets_not_healthy_is_ended_and_not_taken_for_one_that_serves(tm
     )
     clock.sleep(60)
     assert set(machines(aws)) == set(rest)
+
+
+def test_more_than_were_ordered_are_ended_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest, each in its own region: another corral has launched them there."""
+    aws, clock = fresh()
+    at, order = door(aws, clock, tmp_path), three()
+    up(at, order)
+    there = rented_machines.machines(at, "t1", ("us-east-1",))
+    newer = [
+        each.model_copy(
+            update={
+                "instance_id": f"i-new{number}",
+                "region": region,
+                "launched_at": each.launched_at + timedelta(minutes=number),
+            }
+        )
+        for number, (each, region) in enumerate(
+            zip(there, ("us-east-1", "us-west-2", "us-west-2"), strict=True), 1
+        )
+    ]
+    ended: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(failover, "terminate", lambda aws, region, ids: ended.append((region, list(ids))))
+    left = replacing.without_surplus(at, order, (*newer, *there))
+    assert (set(left), ended) == (
+        set(there), [("us-east-1", ["i-new1"]), ("us-west-2", ["i-new2", "i-new3"])],
+    )  # fmt: skip
 
 
 # --- what is served of them
