@@ -322,6 +322,36 @@ ANSWERS: dict[str, tuple[ApiName, list[Said], Right, int]] = {
         Right(None),
         8,
     ),
+    "another ending": ("chat", [*CHATS, CLOSED, total(4), (81, "[done]")], EVEN, 8),
+    "details of usage that are none": (
+        "chat",
+        [
+            *CHATS,
+            CLOSED,
+            (81, {"choices": [], **told(4, prompt_tokens_details=[1], completion_tokens_details="none")}),
+            DONE,
+        ],
+        EVEN,
+        8,
+    ),
+    "tokens without text, as of speech": (
+        "chat",
+        [*said(*[delta(audio={"data": "AAAA"})] * 4), CLOSED, total(4), DONE],
+        EVEN,
+        0,
+    ),
+    "tokens without text, the last one's too": (
+        "completions",
+        [*said(*[text("")] * 4), CLOSING, total(5), DONE],
+        Right(5, None, (*TIMES_MS, 81)),
+        0,
+    ),
+    "MiniMax: that all is well": (
+        "chat",
+        [*CHATS, CLOSED, (81, {"choices": [], "base_resp": {"status_code": 0, "status_msg": ""}, **told(4)}), DONE],
+        EVEN,
+        8,
+    ),
     "text behind the end": (
         "completions",
         [*TEXTS, CLOSING, total(4), DONE, (90, text("more")), (91, text("more"))],
@@ -411,6 +441,11 @@ FAILURES: dict[str, tuple[ApiName, list[Said], str]] = {
     "OpenRouter: beside an empty text": (
         "chat",
         [*CHATS, (81, delta("error", {"error": {"code": 502, "message": "dead"}}, content="")), DONE],
+        "dead",
+    ),
+    "MiniMax: in a field of its own": (
+        "chat",
+        [*CHATS, (81, {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "dead"}}), DONE],
         "dead",
     ),
     "llama.cpp of 2024: an error line": ("chat", [*CHATS, (81, b'error: {"code":500,"message":"dead"}\n\n')], "dead"),

@@ -195,7 +195,7 @@ class Answer:
     def take_odd(self, payload: bytes) -> None:
         """Take what is no event as it should be: an empty one, or null, is a sign of life; [DONE] may be dressed up."""
         bare = payload.strip().strip(b'"')
-        if bare == b"[DONE]":
+        if bare.strip(b"[]").upper() == b"DONE":
             self.ended = True
         elif bare not in (b"", b"null"):
             is_several = all(line.startswith((b"{", b"[DONE]")) for line in payload.split(b"\n"))

@@ -11,7 +11,9 @@ FAILED_REASONS = frozenset(
     )
 )  # fmt: skip
 """Finish reasons of an answer that is none: vLLM's and SGLang's abort, DeepSeek's and Zhipu's own, and their like."""
-WORDS = ("error", "errors", "detail", "message", "msg", "error_message", "error_msg", "errorMessage")
+WORDS = (
+    "error", "errors", "detail", "message", "msg", "error_message", "error_msg", "errorMessage", "status_msg",
+)  # fmt: skip
 """Fields that say what is wrong, where there is no choice beside them."""
 MAY_BE_NEWS = frozenset(("message", "msg"))
 """Of those, the ones that may only tell how things stand: queued, processing."""
@@ -34,6 +36,8 @@ def check_event(event: dict[str, Any]) -> None:
     """Look at an event without a choice or a count. Raises StreamFailure or OddEvent."""
     if event.get("error") or "error" in (event.get("object"), event.get("type")):
         raise StreamFailure(error_text(event))
+    if isinstance(base := event.get("base_resp"), dict) and base.get("status_code"):  # MiniMax's
+        raise StreamFailure(error_text(base))
     speaks = {word for word in WORDS if event.get(word)}
     if "choices" in event:
         if speaks:

@@ -25,9 +25,9 @@ def openai_counts(usage: Any) -> TokenCounts:
         return None, None, None, None
     if "input_tokens" in usage or "output_tokens" in usage:
         return anthropic_words(usage)
-    details = usage.get("prompt_tokens_details") or {}
+    details = part(usage, "prompt_tokens_details")
     cached = details.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))  # DeepSeek says the latter
-    thought = (usage.get("completion_tokens_details") or usage).get("reasoning_tokens")
+    thought = (part(usage, "completion_tokens_details") or usage).get("reasoning_tokens")
     said = (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached, thought)
     prompt, output, cached, thought = map(whole, said)
     if (
@@ -60,9 +60,15 @@ def anthropic_words(usage: dict[str, Any]) -> TokenCounts:
 
 def responses_counts(usage: dict[str, Any]) -> TokenCounts:
     """The tokens of the usage of OpenAI's Responses; those from the cache are among its input."""
-    cached = (usage.get("input_tokens_details") or {}).get("cached_tokens")
-    thought = (usage.get("output_tokens_details") or {}).get("reasoning_tokens")
+    cached = part(usage, "input_tokens_details").get("cached_tokens")
+    thought = part(usage, "output_tokens_details").get("reasoning_tokens")
     return whole(usage.get("input_tokens")), whole(usage.get("output_tokens")), whole(cached), whole(thought)
+
+
+def part(usage: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object within it; empty where that is none."""
+    value = usage.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def whole(value: object) -> int | None:

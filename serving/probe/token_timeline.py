@@ -48,7 +48,7 @@ def token_timeline(
     `asked` for so many tokens, the answer probably has them.
     """
     is_unclear = False
-    if said and len(said) >= NEARLY_EVERY * (len(stamps_ns) - len(empty)):
+    if said and len(said) >= NEARLY_EVERY * (len(stamps_ns) - len(empty) or len(stamps_ns)):
         without_text = {number for number, _ in empty}
         tokens = each_chunks(said, len(stamps_ns), without_text, asked)
         is_unclear = tokens is None and not is_told(said, len(stamps_ns), without_text)
