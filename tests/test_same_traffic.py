@@ -40,11 +40,15 @@ def test_a_cache_that_the_probe_hit_is_claudes_too() -> None:
 
 def test_a_share_that_contradicts_the_probe_is_refused() -> None:
     assert compared(probe=HIT, cache_read_fraction=Decimal("0.86")).speed.prefix_share == Decimal("0.9")
-    for asked in ("0.5", "0", "0.96"):
+    for asked, prefix in (("0.5", " --prefix-tokens 500"), ("0", ""), ("1", " --prefix-tokens 990")):
         with pytest.raises(
             UsageError, match="cannot be cached: of the probe's 90% came from the server's prefix"
-        ):
+        ) as caught:
             compared(probe=HIT, cache_read_fraction=Decimal(asked))
+        assert caught.value.hint == (
+            "Leave out --cache-read-fraction, or probe with prompts that share as much: corral probe "
+            f"http://127.0.0.1:8000{prefix} --input-tokens 1000"
+        )
 
 
 def test_of_a_probe_that_tells_of_no_cache_a_share_is_said_to_be_claudes_alone() -> None:
@@ -52,7 +56,7 @@ def test_of_a_probe_that_tells_of_no_cache_a_share_is_said_to_be_claudes_alone()
     said = (
         "ONE-SIDED: 60% of the prompts are cached at Claude as --cache-read-fraction says; what came from the probed "
         "server's cache it did not tell, and its speed is taken as it was measured. Without that option neither side "
-        "has a cache; or probe with such prompts: corral probe http://127.0.0.1:8000 --prefix-tokens 900 "
+        "has a cache; or probe with such prompts: corral probe http://127.0.0.1:8000 --prefix-tokens 600 "
         "--input-tokens 1000"
     )
     for probe, asked, is_said in (

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from deploy.costs.comparison import OperatingPoint
 from deploy.costs.same_server import differences
-from deploy.costs.same_traffic import is_silent
+from deploy.costs.same_traffic import is_silent, such_a_probe
 from deploy.costs.token_ratio import TokenRatio, table
 from infra.argument import pasted
 from infra.money import percent
@@ -81,8 +81,7 @@ def unseen_cache(probe: ProbeReport | None, cached: Decimal | None) -> str:
     return (
         f"ONE-SIDED: {percent(cached)} of the prompts are cached at Claude as --cache-read-fraction says; what came "
         "from the probed server's cache it did not tell, and its speed is taken as it was measured. Without that "
-        "option neither side has a cache; or probe with such prompts: corral probe "
-        f"{pasted(probe.url)} --prefix-tokens 900 --input-tokens 1000"
+        f"option neither side has a cache; or probe with such prompts: {such_a_probe(probe, cached)}"
     )
 
 

@@ -10,7 +10,7 @@ from deploy.costs.request_mix import Mix, mean_tokens, mix_of_classes
 from infra.argument import pasted
 from infra.errors import UsageError
 from infra.hardware import linked
-from infra.money import exact, percent
+from infra.money import count, exact, percent
 from serving.probe.report import ProbeReport
 from serving.simulation.replica import options_of, subject_of
 from serving.sizing import size
@@ -61,10 +61,15 @@ def prefix_share(plan: Plan, probe: ProbeReport | None, asked: Decimal | None) -
         raise UsageError(
             f"{percent(asked)} of the prompts cannot be cached: of the probe's {percent(found)} came from the "
             "server's prefix cache.",
-            "Leave out --cache-read-fraction, or probe with prompts that share as much: "
-            f"corral probe {pasted(probe.url)} --prefix-tokens 900 --input-tokens 1000",
+            f"Leave out --cache-read-fraction, or probe with prompts that share as much: {such_a_probe(probe, asked)}",
         )
     return found
+
+
+def such_a_probe(probe: ProbeReport, share: Decimal) -> str:
+    """The command that probes the same server with prompts of which so much is the same each time."""
+    prefix = f" --prefix-tokens {count(min(share, MOST_PLANNED) * 1000)}" if share else ""
+    return f"corral probe {pasted(probe.url)}{prefix} --input-tokens 1000"
 
 
 def planned_share(plan: Plan) -> Decimal:
