@@ -451,6 +451,11 @@ def test_each_claude_is_of_the_month_on_bedrock_and_vertex_too() -> None:
     assert {who for who, _, _ in there(in_eu)} >= {"Claude 3 Haiku", "Claude 3 Haiku (Amazon Bedrock, eu)"}
 
 
+@pytest.mark.parametrize(("typed", "said"), [("1", "1 job"), ("0.5", "0.5 jobs"), ("2", "2 jobs")])
+def test_people_are_said_in_jobs(typed: str, said: str) -> None:
+    assert items(compared(ops_fte=typed))["people"][1] == f"{said} at $200,000.00 a year"
+
+
 def test_of_places_that_ask_the_same_one_is_a_row_and_the_others_are_named_below() -> None:
     usual = elsewhere_table(compared(mtok_per_month="1000", claude_models=(SONNET, "claude-opus-5-5")))
     assert usual.note.splitlines()[0] == (

@@ -121,7 +121,7 @@ def items(month: Bill, values: Knobs, price: MachinePrice) -> tuple[Item, ...]:
         ("storage", month.storage_usd, f"{count(values.storage_gb)} GB a machine, kept all month"),
         ("data out", month.egress_usd, sent_out(values)),
         ("other", month.other_usd, ""),
-        ("people", month.people_usd, f"{values.ops_fte:f} jobs at {dollars(values.usd_per_fte_year)} a year"),
+        ("people", month.people_usd, jobs(values)),
         ("paid once", month.one_off_usd, over(values.one_off_usd, values.one_off_months, "months")),
     )
     return tuple(Item(name=name, usd_per_month=usd, how=how) for name, usd, how in rows if usd)
@@ -144,6 +144,12 @@ def rented(values: Knobs, price: MachinePrice) -> str:
         return f"{machines(values)}{paid}{unused}{starting}"
     rest = f"{values.replicas - committed:f} for {count(hours.up)} h at {rate(price.on_demand_usd_per_hour)}, on-demand"
     return f"{machines(values)}{committed:f} for {paid}{unused}{starting}; {rest}"
+
+
+def jobs(values: Knobs) -> str:
+    """Whose time, and at what."""
+    one = "job" if values.ops_fte == 1 else "jobs"
+    return f"{values.ops_fte:f} {one} at {dollars(values.usd_per_fte_year)} a year"
 
 
 def written_off(values: Knobs, price: MachinePrice) -> str:
