@@ -163,3 +163,28 @@ def test_a_plot_that_cannot_be_is_refused_before_a_plan_is_made_or_written(
         "", f"error: Plots are drawn by matplotlib, which is not installed.\nhint: Install it: {way}\n"
     )  # fmt: skip
     assert not plan.exists()
+
+
+def test_each_plot_has_its_words_and_room_for_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, str, float | None]] = []
+
+    def svg(name: str, says: str, draw: object, height: float | None = None) -> str:
+        made.append((name, says, height))
+        return ""
+
+    monkeypatch.setattr(plots, "svg", svg)
+    monkeypatch.setattr(plots, "moving", lambda _: ["a", "b", "c"])
+    monkeypatch.setattr(plots, "sensitivity", lambda _: None)
+    plots.every(PLAN, PROBE, BOTH)
+    assert made == [
+        ("volume", f"Dollars a month against volume. {BOTH.verdict}", None),
+        ("utilisation", "Dollars per million tokens against utilisation.", None),
+        (
+            "sensitivity",
+            "The utilisation that break-even takes, at the ends of each doubtful figure's range.",
+            pytest.approx(0.8 + 0.45 * 3),
+        ),
+        ("memory", f"Memory of {plots.owner(PLAN)} by use, in GiB.", 2.2),
+        ("throughput", "Predicted output tokens a second against requests at once.", 2.8),
+        ("latency", "Latencies, p50 to p99, in seconds.", 2.4),
+    ]
