@@ -517,6 +517,14 @@ def test_a_machine_without_sockets_is_no_judge() -> None:
     )
 
 
+@pytest.mark.parametrize(("gap_us", "fell"), [(-1000, False), (-1001, True)])
+def test_a_clock_that_was_set_back_is_no_clock(gap_us: int, fell: bool) -> None:
+    """The kernel stamps by the wall clock; a microsecond or two is how well two clocks can be compared."""
+    records = [Result(0, 0, 0, 9, gaps_us=gaps, output_tokens=3) for gaps in ([5000, gap_us, 1], [1, 1, 1])]
+    why = "this machine's clock was set back meanwhile: chunks seem to have come before those before them"
+    assert reasons_to_reject(RUN, client(), collect(records), 0.0) == ((("clock", why),) if fell else ())
+
+
 def said(records: list[Result], run: Run = CLOSED, output: float = 1000.0, **fields: Any) -> tuple[str, ...]:
     ending = Ending(**({"duration_us": 5, "clients": []} | fields.pop("ending", {})))
     return warnings(run, client(**fields), collect(records), ending, output)

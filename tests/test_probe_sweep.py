@@ -112,6 +112,7 @@ def test_steps_are_held_against_each_other_by_one_throughput() -> None:
         (busy(), "limited_by_client"),
         (busy(spoiled_by=("client", "tokens")), "limited_by_client"),
         (busy(spoiled_by=("sockets",)), "limited_by_client"),
+        (busy(spoiled_by=("clock",)), "limited_by_client"),
         (busy(spoiled_by=("buffered", "client")), "buffered_on_the_way"),
         (busy(spoiled_by=("tokens",)), "tokens_do_not_add_up"),
         (refusing(), "refused"),

@@ -14,6 +14,8 @@ from serving.probe.run_records import Ending, Result
 
 BIN_US = 10_000
 """The grain of the timeline of tokens."""
+CLOCK_FELL_US = -1000
+"""Gaps down to this are how well two clocks can be compared."""
 MOST_MOMENTS = 1000
 """Into which the tokens of reasoning that was not sent are put."""
 PAGE = 4096
@@ -112,6 +114,8 @@ class Samples:
     characters: int = 0
     uncertain: int = 0
     resent: int = 0
+    clock_fell: bool = False
+    """Whether a chunk seems to have come clearly before the one before it: the kernel stamps by a clock that may be set."""
     last_done: int = 0
     ending: Ending | None = None
 
@@ -189,6 +193,7 @@ def add(samples: Samples, result: Result) -> None:
 def add_times(samples: Samples, result: Result, gaps: NDArray[numpy.int64]) -> None:
     """Fold a succeeded request's times."""
     at = result.sent_us + numpy.cumsum(gaps)
+    samples.clock_fell |= bool(gaps.min() < CLOCK_FELL_US)
     tokens = chunk_tokens(result)
     samples.timeline_tokens += float(tokens.sum()) + result.hidden_tokens
     if not tokens[1:].all():

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal
 
-Cause = Literal["buffered", "client", "sockets", "tokens"]
-"""What stands between server and probe held answers back; the probe itself was too slow or late; this machine has no
-more sockets or ports; the tokens of the answers do not add up."""
+Cause = Literal["buffered", "client", "clock", "sockets", "tokens"]
+"""What stands between server and probe held answers back; the probe itself was too slow or late; this machine's clock
+was set back; it has no more sockets or ports; the tokens of the answers do not add up."""
 
 WHERE_TO_LOOK: dict[Cause, str] = {
     "buffered": (
@@ -13,6 +13,7 @@ WHERE_TO_LOOK: dict[Cause, str] = {
         " flush interval or compression. Probing the server itself shows what it costs."
     ),
     "client": "Run it on a free machine, or with --processes.",
+    "clock": "Run it again while nobody sets the clock: chrony, ntpd or a hypervisor.",
     "sockets": "Raise the limit, ulimit -n 65536, or ask for fewer at a time.",
     "tokens": "Look at the usage that the server sends, and at what rewrites it on the way.",
 }

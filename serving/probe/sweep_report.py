@@ -19,6 +19,7 @@ what stands between held answers back (`buffered_on_the_way`), or where `tokens_
 
 SPOILED: dict[Cause, Verdict] = {
     "client": "limited_by_client",
+    "clock": "limited_by_client",
     "sockets": "limited_by_client",
     "buffered": "buffered_on_the_way",
     "tokens": "tokens_do_not_add_up",

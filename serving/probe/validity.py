@@ -54,6 +54,11 @@ def reasons_to_reject(
             f"client-limited: {client.late_fraction:.0%} of the chunks were read late, together with later ones",
         ),
         (
+            "clock",
+            samples.clock_fell,
+            "this machine's clock was set back meanwhile: chunks seem to have come before those before them",
+        ),
+        (
             "sockets",
             "client_limit" in samples.errors,
             "this machine has no more sockets or ports for it",
