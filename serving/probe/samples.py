@@ -115,7 +115,7 @@ class Samples:
     uncertain: int = 0
     resent: int = 0
     clock_fell: bool = False
-    """Whether a chunk seems to have come clearly before the one before it: the kernel stamps by a clock that may be set."""
+    """Whether a chunk seems to have come before the one before it: the kernel stamps by a clock that may be set."""
     last_done: int = 0
     ending: Ending | None = None
 
