@@ -4,7 +4,7 @@ And how many there are of something, as a person reads it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -125,6 +125,11 @@ def scale_of(suffix: str, unit: Unit, whole: bool) -> Decimal | int | None:
     if meanings := AMBIGUOUS.get(unit, {}).get(suffix):
         raise ValueError(f"is ambiguous: {meanings}")
     return SUFFIXES[unit].get(suffix)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Things as a sentence lists them."""
+    return ", and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def counted(number: int, noun: str) -> str:

@@ -18,7 +18,7 @@ from infra.errors import DocumentError, UsageError
 from serving.probe.lengths import Lengths
 from serving.sizing.carried import Carried, Machines, one_of
 from serving.sizing.plan import Plan
-from serving.sizing.traffic import Traffic
+from serving.sizing.traffic import Promise, Traffic
 
 OFFER = ["capacity", "scout", "--requests-per-s", "2", "--ttft", "2", "--tpot", "0.05"]
 TWO = Traffic(
@@ -50,7 +50,8 @@ def said(found: Comparison, name: str) -> tuple[str, str, str]:
 
 def test_the_plan_holds_the_traffic_and_every_machine(six: Path) -> None:
     machines = (Machines(name="g7e.2xlarge", count=6, servers=1, times=1.0),)
-    carried = Carried(traffic=TWO, machines=machines, spare_machines=1)
+    promise = Promise(ttft_s=2, tpot_s=0.05, spare_machines=1)
+    carried = Carried(traffic=TWO, machines=machines, spare_machines=1, promise=promise)
     assert Plan.read(six).carried == carried
 
 

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from deploy.cli.flags import All, Json, deployed_or_path
-from serving.simulation.simulate_options import ComingOptions, FleetOptions, Promised, ServerOptions
+from serving.simulation.simulate_options import ComingOptions, FleetOptions, ServerOptions
 from serving.sizing.size_options import WhichMachine
+from serving.sizing.traffic_options import LatencyOptions
 
 
 def simulate(
@@ -20,7 +21,7 @@ def simulate(
     ],
     coming: ComingOptions,
     fleet: FleetOptions,
-    promise: Promised,
+    promise: LatencyOptions,
     machine: WhichMachine,
     server: ServerOptions,
     show_all: All = False,

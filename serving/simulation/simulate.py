@@ -125,7 +125,7 @@ def source_of(
             "Simulate the whole day: --hours 24",
         )
     if traffic is None:
-        return Stream(found, (Requests(1.0, coming.input_tokens, coming.output_tokens),))
+        return Stream(found, (Requests(1.0, *coming.lengths),))
     return Stream(
         found, [Requests(part.share, part.input_tokens, part.output_tokens) for part in traffic.parts]
     )

@@ -15,7 +15,7 @@ from serving.simulation.arrivals import HOURS_A_DAY, Rate, day
 from serving.simulation.router import Router
 from serving.sizing.size_options import Options
 from serving.sizing.traffic import MOST
-from serving.sizing.traffic_options import PromiseOptions
+from serving.sizing.traffic_options import ANSWER_LENGTH, PROMPT_LENGTH
 
 MOST_HOURS = 24 * 366
 MOST_REPLICAS = 100_000
@@ -78,10 +78,10 @@ class ComingOptions(Asked):
     """Instead: a file of when requests came and how long they were (JSON lines or CSV, as Azure's, Mooncake's)."""
     hours: Annotated[float | None, Field(gt=0, le=MOST_HOURS, examples=[24])] = None
     """How long. [1; a day where the hours differ; the whole trace]"""
-    input_tokens: AskedLengths = Lengths(low=1000)
-    """Of a prompt that no trace is of: 1000, 500-2000 (uniform) or 1000~300 (normal)."""
-    output_tokens: AskedLengths = Lengths(low=300)
-    """Of its answer, as --input-tokens."""
+    input_tokens: AskedLengths | None = None
+    """Of a prompt that no trace is of: 1000, 500-2000 (uniform) or 1000~300 (normal). [the plan's; 1000]"""
+    output_tokens: AskedLengths | None = None
+    """Of its answer, as --input-tokens. [the plan's; 300]"""
     seed: Annotated[int, Field(ge=0, le=2**31)] = 1
     """Another gives another draw of the same."""
 
@@ -95,10 +95,7 @@ class ComingOptions(Asked):
                 "--peak-factor shapes the day of --requests-per-s, which is not given.",
                 "Leave out --peak-factor.",
             )
-        defaults = type(self).model_fields
-        if self.trace and any(
-            getattr(self, name) != defaults[name].default for name in ("input_tokens", "output_tokens")
-        ):
+        if self.trace and (self.input_tokens or self.output_tokens):
             raise UsageError(
                 "The trace says how long its requests are.", "Leave out --input-tokens and --output-tokens."
             )
@@ -108,6 +105,11 @@ class ComingOptions(Asked):
     def is_said(self) -> bool:
         """Whether anything comes."""
         return any(getattr(self, name) is not None for name in WAYS)
+
+    @property
+    def lengths(self) -> tuple[Lengths, Lengths]:
+        """Of prompts and answers, where neither a trace nor a plan says them."""
+        return self.input_tokens or PROMPT_LENGTH, self.output_tokens or ANSWER_LENGTH
 
     @property
     def by_hour(self) -> tuple[Rate, ...]:
@@ -171,12 +173,6 @@ class FleetOptions(Asked):
         if hour < 0:
             raise UsageError(f"--die-at {self.die_at} is below 0.", EXAMPLE_OF_DEATH)
         return hour
-
-
-class Promised(PromiseOptions):
-    """What is promised of each request."""
-
-    not_asked: ClassVar[tuple[str, ...]] = ("spare", "fill")
 
 
 class ServerOptions(Options):

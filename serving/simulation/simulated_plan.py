@@ -8,24 +8,25 @@ from infra.errors import UsageError
 from serving.model.models import model
 from serving.simulation import trace
 from serving.simulation.arrivals import Stream, Trace
+from serving.simulation.as_planned import AsPlanned, as_planned
 from serving.simulation.replica import image_tokens_of
 from serving.simulation.simulate import longest_of, simulate, source_of, traffic_of
-from serving.simulation.simulate_options import ComingOptions, FleetOptions, Promised, ServerOptions, unsaid
+from serving.simulation.simulate_options import ComingOptions, FleetOptions, ServerOptions, unsaid
 from serving.simulation.simulation import Simulation
 from serving.sizing.asked_images import image_tokens
-from serving.sizing.carried import Carried
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for, check_stored, is_checkpoint, plan_stored, stored
 from serving.sizing.size_options import Options, WhichMachine, check_named
 from serving.sizing.sized_model import SizedModel, named, precisions
 from serving.sizing.traffic import CONTEXT_STEP
+from serving.sizing.traffic_options import LatencyOptions
 
 
 def answered(
     name: str,
     coming: ComingOptions,
     fleet: FleetOptions,
-    promise: Promised,
+    promise: LatencyOptions,
     machine: WhichMachine,
     server: ServerOptions,
     deployed: Plan | None = None,
@@ -35,18 +36,19 @@ def answered(
     Raises UsageError, DocumentError for a plan or a trace, DoesNotFit.
     """
     given = deployed or (read_plan(name, machine, server) if is_plan(name) else None)
-    carried = given.carried if given else None
-    traffic = carried.traffic if carried and not coming.is_said else None
-    if traffic:
-        said = {"requests_per_s": traffic.requests_per_s, "peak_factor": traffic.peak_factor}
-        coming = coming.model_copy(update=said)
-    if not coming.is_said:
+    asked = (
+        as_planned(name, given, coming, fleet, promise)
+        if given
+        else AsPlanned(coming, None, fleet, promise.before(None), (), None)
+    )
+    if not asked.coming.is_said:
         raise unsaid()
-    source = source_of(coming, trace.read(coming.trace) if coming.trace else None, traffic)
+    source = source_of(asked.coming, trace.read(coming.trace) if coming.trace else None, asked.traffic)
     plan = given or planned(name, source, machine, server)
-    if traffic is None:  # what a plan is to carry has them already
+    if coming.input_tokens or "lengths" not in asked.said:  # what a plan is for has them already
         source = source.with_longer_prompts(image_tokens_of(plan))
-    return simulate(plan, coming, source, filled_in(fleet, carried), promise.promise)
+    found = simulate(plan, asked.coming, source, asked.fleet, asked.promise)
+    return found.model_copy(update={"of_plan": asked.said, "replicas_there": asked.there})
 
 
 def read_plan(path: str, machine: WhichMachine, server: ServerOptions) -> Plan:
@@ -60,15 +62,6 @@ def read_plan(path: str, machine: WhichMachine, server: ServerOptions) -> Plan:
 def is_sized(machine: WhichMachine, server: ServerOptions) -> bool:
     """Whether a machine is named, or how a model is served: then a model is meant, and no plan."""
     return bool(said(machine) or said(server))
-
-
-def filled_in(fleet: FleetOptions, carried: Carried | None) -> FleetOptions:
-    """As many replicas, on equal machines at their price, as a plan of capacity counts on; what was said goes first."""
-    if carried is None or len(carried.machines) != 1:
-        return fleet
-    (kind,) = carried.machines
-    counted = {"replicas": kind.count * kind.servers, "usd_per_hour": kind.usd_per_hour}
-    return fleet.model_copy(update={name: getattr(fleet, name) or value for name, value in counted.items()})
 
 
 def planned(name: str, source: Stream | Trace, machine: WhichMachine, server: ServerOptions) -> Plan:

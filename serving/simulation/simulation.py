@@ -7,6 +7,7 @@ from pydantic import Field
 from infra.money import Usd
 from infra.record import Document, Record
 from serving.probe.report import Summary
+from serving.simulation.as_planned import Said
 from serving.simulation.router import Router
 from serving.sizing.plan import Parallel, PlanMachine
 from serving.sizing.size_options import FurtherOptions
@@ -175,5 +176,9 @@ class Simulation(Document):
     """Of output."""
     hourly: tuple[Hour, ...]
     """Each hour by itself."""
+    of_plan: tuple[Said, ...] = Field(default=(), exclude_if=lambda said: not said)
+    """What of the question was not typed, and is the plan's."""
+    replicas_there: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    """On the machines of that kind; absent where the plan does not count on several kinds."""
     further: FurtherOptions | None = Field(default=None, exclude_if=lambda value: value is None)
     """What requests bring and the engine does beside; absent where nothing. Images are among the input tokens."""

@@ -6,10 +6,10 @@ from infra.argument import pasted
 from infra.asked import Asked, again
 from infra.columns import more_rows, table, wrapped
 from infra.money import dollars
-from infra.quantity import counted
+from infra.quantity import counted, listed
 from serving.simulation.simulate_options import PEAK, FleetOptions
 from serving.simulation.simulation import Hour, Kept, Simulation
-from serving.sizing.capacity_text import LOCKSTEP
+from serving.sizing.capacity_words import LOCKSTEP
 
 SHOWN = 3
 """Hours, the worst first."""
@@ -36,7 +36,23 @@ def question(found: Simulation) -> str:
         f"{found.model} {found.precision}, {counted(found.replicas, 'replica')} on {found.machines:,}x {machine}, "
         f"{found.router}: {found.hours:.3g} h, {found.requests_per_s:g} requests/s, {found.peak_requests_per_s:g} "
         f"in the busiest hour, {found.input_tokens:,g} tokens in{images}, {found.output_tokens:,g} out"
+        f"{of_plan(found)}"
     )
+
+
+OF_PLAN = {
+    "traffic": "what comes",
+    "lengths": "how long requests are",
+    "promise": "the promise",
+    "replicas": "the replicas",
+    "price": "the price",
+}
+
+
+def of_plan(found: Simulation) -> str:
+    """What of it was taken from the plan, and not typed; empty where no plan was given."""
+    said = [OF_PLAN[each] for each in found.of_plan]
+    return f"\n  The plan says {listed(said)}; all else is as typed, or by default." if said else ""
 
 
 def verdict(found: Simulation) -> str:
@@ -185,7 +201,11 @@ def of_all(found: Simulation) -> str:
 def following(found: Simulation, model: str, asked: Sequence[Asked]) -> str:
     """What to ask next: more replicas where the promise is broken, a death where none was asked for."""
     if found.promise and not found.promise.kept:
-        return f"Next: {command(model, asked, replicas=2 * found.replicas)}"
+        there = found.replicas_there
+        if there is not None and found.replicas >= there:
+            return f"Those are all of the plan's replicas on {found.machine.name}."
+        more = 2 * found.replicas if there is None else min(there, 2 * found.replicas)
+        return f"Next: {command(model, asked, replicas=more)}"
     if found.died_at_h is None:
         return f"Next: when one replica dies: {command(model, asked, die_at=PEAK)}"
     return ""

@@ -163,6 +163,19 @@ class Fleet(Record):
     """The same at the bad end of the band."""
     missing_requests_per_s: float
     """Of the peak; 0.0 where they carry it."""
+    carries_at_worst: bool
+    """Whether they carry the peak if the speed is at the bad end of its band, too."""
+
+
+class Rest(Record):
+    """What would carry what machines that are there do not."""
+
+    requests_per_s: float
+    """On average, which is missing."""
+    rent: Choice | None
+    """The cheapest to rent for it, in the same weights, spare ones of its own included; null where nothing is."""
+    more: Owned | None
+    """Or so many more of a shape that is there; null where none of them carries anything."""
 
 
 class Capacity(Document):
@@ -190,6 +203,10 @@ class Capacity(Document):
     """The same machines in fewer bits, which carry the peak at the worst speed too; absent where `fleet` does."""
     fleet: Fleet | None = None
     """What the machines that are there carry, where the question was about them; the choices are they."""
+    rest: Rest | None = Field(default=None, exclude_if=lambda rest: rest is None)
+    """What would carry what is missing; absent where nothing is."""
+    more_at_worst: Owned | None = Field(default=None, exclude_if=lambda owned: owned is None)
+    """So many more of a shape that is there carry the peak at the worst speed too; absent where it is carried."""
 
 
 def label(choice: Choice) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import partial
-from math import inf
+from math import ceil, floor, inf, log10
 from pathlib import Path
 
 from infra.catalog import ec2_types, machine
@@ -12,7 +12,7 @@ from infra.hardware import Machine
 from serving.model.models import model
 from serving.sizing import owned_fleet, plan_plot
 from serving.sizing.assemble import assemble
-from serving.sizing.capacity import Capacity, Choice, Fleet, Notch, Question, label
+from serving.sizing.capacity import Capacity, Choice, Fleet, Notch, Question, Rest, label
 from serving.sizing.capacity_checks import check, seen
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.capacity_tail import at_worst_simulated, filled, filled_at_worst, simulated
@@ -29,6 +29,8 @@ TENSOR_SIZES = (1, 2, 4, 8)
 NEARLY = Decimal("1.05")
 """What costs so many times as much costs nearly as much: a price that is weeks old is no surer."""
 RISKY = 2
+SURE = 3
+"""So many are simulated to find one that costs less at worst."""
 
 
 def capacity(question: Question) -> Capacity:
@@ -71,12 +73,12 @@ def of_fleet(question: Question) -> Capacity:
     for precision in (question.precision,) if question.precision else precisions(question.model):
         subject = named(question.model, precision)
         tried.append(owned_fleet.together(question, subject, choices_of, kept, at_worst))
-        if carries_at_worst(question, tried[-1][0]):
+        if tried[-1][0].carries_at_worst:
             break
     # Of several that carry nothing the smallest came nearest.
     enough = (each for each in tried if each[0].missing_requests_per_s == 0)
     fleet, choices = next(enough, max(reversed(tried), key=lambda each: each[0].carries_requests_per_s))
-    surer = next((each for each, _ in tried if carries_at_worst(question, each)), None)
+    surer = next((each for each, _ in tried if each.carries_at_worst), None)
     best = max(choices, key=lambda choice: choice.machines * choice.requests_per_s_each)
     return Capacity(
         model=question.model,
@@ -89,13 +91,30 @@ def of_fleet(question: Question) -> Capacity:
         further=further_of(options_of(question)),
         fleet=fleet,
         surer_fleet=None if surer is fleet else surer,
+        rest=rest_of(question, fleet, choices) if fleet.missing_requests_per_s else None,
+        more_at_worst=None
+        if fleet.missing_requests_per_s or fleet.carries_at_worst
+        else owned_fleet.more_of(question, choices, is_at_worst=True),
     )
 
 
-def carries_at_worst(question: Question, fleet: Fleet) -> bool:
-    """Whether it carries the peak if the speed is at the bad end of its band, too."""
-    is_enough = fleet.at_worst_requests_per_s >= question.traffic.peak_requests_per_s
-    return fleet.missing_requests_per_s == 0 and is_enough
+def rest_of(question: Question, fleet: Fleet, choices: Iterable[Choice]) -> Rest:
+    """What would carry what they do not: rented in the same weights, as that question alone is answered, or more."""
+    average = upward(fleet.missing_requests_per_s / question.traffic.peak_factor)
+    traffic = question.traffic.model_copy(update={"requests_per_s": average})
+    alone = question.model_copy(update={"traffic": traffic, "have": (), "precision": fleet.precision})
+    rented = ranked(alone, ServerSizes(alone.promise, traffic))
+    return Rest(
+        requests_per_s=average,
+        rent=rented[0] if rented and rented[0].feasible else None,
+        more=owned_fleet.more_of(question, choices, is_at_worst=False),
+    )
+
+
+def upward(rate: float) -> float:
+    """Three digits of it, and no less: what is planned for is all of it."""
+    step = 10.0 ** (floor(log10(rate)) - 2)
+    return float(f"{ceil(rate / step - 1e-9) * step:.3g}")
 
 
 def ranked(question: Question, sizes: ServerSizes) -> tuple[Choice, ...]:
@@ -103,6 +122,7 @@ def ranked(question: Question, sizes: ServerSizes) -> tuple[Choice, ...]:
     choices = settled(question, sizes)
     if choices and choices[0].feasible:
         choices[0] = at_worst_simulated(question, choices[0], sizes)
+        choices = surest_simulated(question, choices, sizes)
     front = pareto(choices)
     return tuple(
         choice.model_copy(update={"pareto": index in front, "why": why(choice, choices[0])})
@@ -120,6 +140,20 @@ def settled(question: Question, sizes: ServerSizes) -> list[Choice]:
         known = [simulated(question, each, sizes) if each is unsure else each for each in choices]
         choices = in_order(question, known)
     return heeding_the_worst(question, choices, sizes)
+
+
+def surest_simulated(question: Question, choices: list[Choice], sizes: ServerSizes) -> list[Choice]:
+    """The choices; the one that clearly costs less at worst than the first is simulated, if it is of the first few."""
+    first = choices[0]
+    for _ in range(SURE):
+        rest = choices[1:]
+        others = [each for each in rest if each.feasible and is_alike(each, first)]
+        least = min(others, key=lambda each: worst_cost(each, first), default=None)
+        if least is None or least.tail or worst_cost(least, first) * NEARLY > worst_cost(first, least):
+            break
+        known = at_worst_simulated(question, simulated(question, least, sizes), sizes)
+        choices = [first, *in_order(question, [known if each is least else each for each in rest])]
+    return choices
 
 
 def nearly(choices: list[Choice]) -> list[Choice]:
@@ -293,6 +327,7 @@ def carried_by(
             if choice.machines
         ),
         spare_machines=question.promise.spare_machines,
+        promise=question.promise,
         missing_requests_per_s=fleet.missing_requests_per_s if fleet else 0.0,
     )
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from infra.money import Usd, reckonable
 from infra.record import Line, Record
-from serving.sizing.traffic import Traffic
+from serving.sizing.traffic import Promise, Traffic
 
 MOST = 10_000
 Number = Annotated[int, Field(ge=1, le=MOST, strict=True)]
@@ -39,6 +39,8 @@ class Carried(Record):
     """Of these, whose loss is borne."""
     missing_requests_per_s: Annotated[float, Field(ge=0), AfterValidator(reckonable)] = 0.0
     """Of the peak, where machines that are there do not carry all of it."""
+    promise: Promise | None = Field(default=None, exclude_if=lambda promise: promise is None)
+    """What they keep of each request; absent in plans of before it was written."""
 
     @property
     def count(self) -> int:

@@ -7,7 +7,7 @@ from infra.catalog import machine
 from infra.hardware import Machine
 from serving.sizing.capacity import AtWorst, Choice, Fleet, Question
 from serving.sizing.capacity_load import monthly, per_s
-from serving.sizing.owned import Owned
+from serving.sizing.owned import MOST_OF_A_SHAPE, Owned
 from serving.sizing.sized_model import SizedModel
 
 Choices = Callable[[Question, SizedModel, Machine], Iterable[Choice]]
@@ -34,13 +34,16 @@ def together(
     takes = [(choice.machines, choice) for choice in choices]
     peak = question.traffic.peak_requests_per_s
     short = peak - carried(question, each_s(there))
+    worst = per_s(carried(question, at_worst_s(takes)))
+    missing = per_s(short) if short > min(LEAST_MISSING_PER_S, peak / 1000) else 0.0
     fleet = Fleet(
         precision=subject.precision,
         carries_requests_per_s=per_s(carried(question, each_s(takes))),
-        at_worst_requests_per_s=per_s(carried(question, at_worst_s(takes))),
+        at_worst_requests_per_s=worst,
         all_carry_requests_per_s=per_s(carried(question, each_s(there))),
         all_at_worst_requests_per_s=per_s(carried(question, at_worst_s(there))),
-        missing_requests_per_s=per_s(short) if short > min(LEAST_MISSING_PER_S, peak / 1000) else 0.0,
+        missing_requests_per_s=missing,
+        carries_at_worst=not missing and worst >= peak,
     )
     return fleet, choices
 
@@ -62,13 +65,50 @@ def most_carrying(
 ) -> Choice:
     """The way to serve on one of a shape that carries most, when slow requests count too."""
     asked = question.model_copy(update={"usd_per_hour": owned.usd_per_hour})
-    choices, counted = list(choices_of(asked, subject, machine(owned.machine))), set[int]()
+    whole = machine(owned.machine)
+    choices, counted = list(choices_of(asked, subject, whole)), set[int]()
     while True:
         best = max(range(len(choices)), key=lambda index: choices[index].requests_per_s_each)
         if best in counted or not choices[best].feasible:
-            return choices[best]
+            return alone(choices[best], owned, whole)
         choices[best] = kept(asked, choices[best])
         counted.add(best)
+
+
+def alone(choice: Choice, owned: Owned, whole: Machine) -> Choice:
+    """The choice; of several that do not hold the model by themselves, that they are not planned as one server."""
+    if choice.verdict != "does not fit" or owned.count == 1 or whole.gpu is None or whole.hosts > 1:
+        return choice
+    most = whole.gpu.max_per_host
+    two = f"{2 * most}x{whole.gpu.name}"
+    if whole.gpus_per_host >= most:
+        told = f"Two as one server: --have {two}={owned.count // 2}"
+    else:
+        told = f"Several as one server (a pipeline) are planned only of hosts of {most} GPUs, as {two}"
+    return choice.model_copy(update={"why": f"{choice.why} {told}."})
+
+
+def more_of(question: Question, choices: Iterable[Choice], is_at_worst: bool) -> Owned | None:
+    """The fewest more machines of a shape that is there with which all that are there carry the peak.
+
+    None where no shape carries anything, or too many would be needed.
+    """
+    counts, found = {owned.machine: owned.count for owned in question.have}, list[Owned]()
+    rates = at_worst_s if is_at_worst else each_s
+    choices = list(choices)
+    for choice in choices:
+        ((_, each),) = rates([(1, choice)])
+        others = rates((counts[other.machine], other) for other in choices if other is not choice)
+        if not each or not choice.feasible:
+            continue
+        low, high = 0, MOST_OF_A_SHAPE
+        while low < high:
+            more = (low + high) // 2
+            whole = carried(question, [*others, (counts[choice.machine] + more, each)])
+            low, high = (low, more) if whole >= question.traffic.peak_requests_per_s else (more + 1, high)
+        if 0 < low < MOST_OF_A_SHAPE:
+            found.append(Owned(machine=choice.machine, count=low))
+    return min(found, key=lambda owned: owned.count, default=None)
 
 
 def carried(question: Question, each: Iterable[tuple[int, float]]) -> float:

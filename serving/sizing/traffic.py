@@ -101,15 +101,15 @@ class Traffic(Record):
 class Promise(Record):
     """What the service promises. None promises nothing."""
 
-    ttft_s: float | None = None
+    ttft_s: Annotated[float, Field(gt=0, le=MOST)] | None = None
     """For the longest likely prompt."""
-    tpot_s: float | None = None
+    tpot_s: Annotated[float, Field(gt=0, le=MOST)] | None = None
     """Between two tokens of an answer, at most."""
-    spare_machines: int = 0
+    spare_machines: Annotated[int, Field(ge=0)] = 0
     """1 is N+1: the peak is carried with one machine gone."""
-    percentile: float = 95.0
+    percentile: Annotated[float, Field(ge=50, lt=100)] = 95.0
     """So many of a hundred requests keep each of the promises, of those that are simulated."""
-    fill: float = 0.8
+    fill: Annotated[float, Field(gt=0, le=1)] = 0.8
     """The share of a replica's capacity that is used at peak; the rest absorbs bursts."""
 
     def to(self, part: TrafficClass) -> tuple[float | None, float | None]:

@@ -86,8 +86,8 @@ class TrafficOptions(Asked):
         )
 
 
-class PromiseOptions(Asked):
-    """What is promised for that traffic."""
+class LatencyOptions(Asked):
+    """What is promised of each request."""
 
     heading: ClassVar[str] = "The promise"
 
@@ -95,8 +95,19 @@ class PromiseOptions(Asked):
     """Promised seconds to the first token, longest prompt."""
     tpot: Annotated[float | None, Field(gt=0, le=MOST, examples=[0.05])] = None
     """Promised seconds a token after it."""
-    percentile: Annotated[float, Field(ge=50, lt=100, examples=[99])] = 95.0
-    """Of a hundred requests so many keep it."""
+    percentile: Annotated[float | None, Field(ge=50, lt=100, examples=[99])] = None
+    """Of a hundred requests so many keep it. [a plan's; 95]"""
+
+    def before(self, planned: Promise | None) -> Promise:
+        """What was typed, and in place of what was not what a plan promises, or nothing."""
+        typed = {"ttft_s": self.ttft, "tpot_s": self.tpot, "percentile": self.percentile}
+        said = {name: value for name, value in typed.items() if value is not None}
+        return (planned or Promise()).model_copy(update=said)
+
+
+class PromiseOptions(LatencyOptions):
+    """What is promised for that traffic."""
+
     spare: Annotated[int, Field(ge=0, le=100, examples=[1])] = 0
     """Machines that may be gone: 1 is N+1."""
     fill: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -105,13 +116,7 @@ class PromiseOptions(Asked):
     @property
     def promise(self) -> Promise:
         """The same in the names that documents carry."""
-        return Promise(
-            ttft_s=self.ttft,
-            tpot_s=self.tpot,
-            percentile=self.percentile,
-            spare_machines=self.spare,
-            fill=self.fill,
-        )
+        return self.before(Promise(spare_machines=self.spare, fill=self.fill))
 
 
 class FurtherOfTraffic(FurtherOptions):

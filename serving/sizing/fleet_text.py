@@ -1,0 +1,195 @@
+"""PURE: what machines that are there carry, as text: which of them it takes, and what would carry the rest."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from infra.argument import pasted
+from infra.asked import Asked, again
+from infra.columns import table, wrapped
+from infra.prices import DEFAULT_REGION
+from infra.quantity import counted
+from serving.model import evaluations
+from serving.sizing.capacity import Capacity, Fleet
+from serving.sizing.capacity_words import asked, dollars, further, rate, tail
+from serving.sizing.plan_explained import explained
+from serving.sizing.sized_model import named
+from serving.sizing.traffic_options import MachineOptions, TrafficOptions
+
+
+def of_fleet(answer: Capacity, fleet: Fleet, explain: bool, is_whole: bool) -> list[str]:
+    """What the machines that are there carry, which of them it takes, and what is missing."""
+    idle = (
+        f"  With those that it does not take: {rate(fleet.all_carry_requests_per_s)} requests/s, "
+        f"{rate(fleet.all_at_worst_requests_per_s)} at worst."
+    )
+    titles = ("it takes", "TP", "replicas", "requests/s each", "at worst", "TPOT ms", "verdict")
+    rows = [
+        (
+            f"{choice.machines}x {choice.machine}",
+            str(choice.tensor),
+            str(choice.machines * choice.replicas_per_machine),
+            rate(choice.requests_per_s_each),
+            rate(choice.at_worst.requests_per_s_each) if choice.at_worst else "none",
+            f"{choice.tpot_s * 1000:.1f}" if choice.feasible else "-",
+            choice.verdict,
+        )
+        for choice in answer.choices
+    ]
+    whys = [wrapped(f"{choice.machine}: {choice.why}") for choice in answer.choices if choice.why]
+    bases = dict.fromkeys(choice.basis for choice in answer.choices if choice.basis)
+    return [
+        asked(answer),
+        "\n".join(
+            [
+                *verdict(answer, fleet),
+                *tails(answer),
+                *missing(answer),
+                *surer_fleet(answer),
+                *([idle] if fleet.all_carry_requests_per_s > fleet.carries_requests_per_s else []),
+                *(wrapped(f"Basis: {basis}.") for basis in bases),
+                *(quality(fleet, answer)),
+                *further(answer),
+            ]
+        ),
+        "\n".join([table([titles, *rows]), *whys, wrapped(filling(answer), "")]),
+        *([how_much(answer, fleet)] if explain else []),
+        *([explained(answer.plan)] if explain and answer.plan else []),
+        "(--all has no more: every machine of --have is above.)" if is_whole else "",
+    ]
+
+
+def verdict(answer: Capacity, fleet: Fleet) -> list[str]:
+    """Whether they carry the peak, at the bad end of the band too, with both figures."""
+    peak, carries = rate(answer.traffic.peak_requests_per_s), rate(fleet.carries_requests_per_s)
+    worst, weights = rate(fleet.at_worst_requests_per_s), f"{answer.model} {fleet.precision}"
+    known = [choice.usd_per_month for choice in answer.choices if choice.machines]
+    dear = sum((usd for usd in known if usd is not None), Decimal(0)) if known and None not in known else None
+    costs = f", {dollars(dear)} a month" if dear is not None else ""
+    at_worst = f"  If the speed is at the bad end of its band: {worst} requests/s."
+    if fleet.missing_requests_per_s:
+        missing = f"{rate(fleet.missing_requests_per_s)} REQUESTS/S ARE MISSING"
+        return [f"{missing}: they carry {carries} of {peak} at peak, {weights}", at_worst]
+    if fleet.carries_at_worst:
+        return [f"THEY CARRY IT: {carries} requests/s of {peak} at peak, {weights}{costs}", at_worst]
+    return [
+        f"THEY CARRY IT, BUT NOT AT THE BAD END: {carries} requests/s of {peak} at peak, {worst} at worst, "
+        f"{weights}{costs}"
+    ]
+
+
+def missing(answer: Capacity) -> list[str]:
+    """What would carry what they do not: rented, or more of a shape that is there; nothing where nothing is missing."""
+    rest, said = answer.rest, list[str]()
+    if rest is None:
+        return []
+    if rest.rent:
+        spare = f", {answer.promise.spare_machines} spare" if answer.promise.spare_machines else ""
+        rent = rest.rent
+        usd = f", {dollars(rent.usd_per_month)} a month in {DEFAULT_REGION}" if rent.usd_per_month else ""
+        said.append(f"rent {rent.machines}x {rent.machine} ({rent.gpus_per_machine}x {rent.gpu}{spare}){usd}")
+    if rest.more:
+        said.append(f"have {counted(rest.more.count, 'machine')} more of {rest.more.machine}")
+    return [
+        wrapped(
+            f"For the rest, in {answer.fleet.precision if answer.fleet else ''}: {', or '.join(said)}."
+            if said
+            else "Nothing corral knows carries the rest in these weights."
+        )
+    ]
+
+
+def rest_planned(answer: Capacity, question: Sequence[Asked], written_to: Path | None) -> str:
+    """The command that plans what is to be rented for what is missing; empty where nothing is."""
+    if answer.rest is None or answer.rest.rent is None or answer.fleet is None:
+        return ""
+    changes: dict[type[Asked], dict[str, object]] = {
+        TrafficOptions: {
+            "requests_per_s": answer.rest.requests_per_s,
+            "requests_per_month": None,
+            "tokens_per_month": None,
+        },
+        MachineOptions: {
+            "have": (),
+            "machines": (answer.rest.rent.machine,),
+            "precision": answer.fleet.precision,
+        },
+    }
+    said = [each.model_copy(update=changes.get(type(each), {})) for each in question]
+    path = written_to.with_stem(f"{written_to.stem}-rest") if written_to else Path("rest.json")
+    return f"Next: plan the rest: corral capacity {pasted(answer.model)}{again(*said)} -o {pasted(path)}"
+
+
+def how_much(answer: Capacity, fleet: Fleet) -> str:
+    """How what they carry follows."""
+    traffic, fill = answer.traffic, answer.promise.fill
+    peak = f"{traffic.peak_requests_per_s:.4g} requests/s"
+    lines = [
+        "How much they carry",
+        f"  peak = {traffic.requests_per_s:.4g} x {traffic.peak_factor:g} = {peak}",
+    ]
+    for choice in answer.choices:
+        if choice.machines:
+            full = choice.requests_per_s_each
+            lines.append(
+                f"  {choice.machines}x {choice.machine} = {choice.machines} x "
+                f"{counted(choice.replicas_per_machine, 'replica')} x {choice.requests_per_s:.3f} x fill {fill:g} = "
+                f"{choice.machines * full * fill:.3f} requests/s"
+            )
+    spare = answer.promise.spare_machines
+    without = f", without the largest {spare} of them, which are spare" if spare else ""
+    return "\n".join([*lines, f"  all of them{without}: {fleet.carries_requests_per_s:.3f} requests/s"])
+
+
+def surer_fleet(answer: Capacity) -> list[str]:
+    """Other weights in which they carry the peak at the bad end too; nothing where these do, or none does."""
+    found, more = answer.surer_fleet, answer.more_at_worst
+    if found is None:
+        if more is None:
+            return []
+        return [
+            wrapped(
+                f"Less at risk: {counted(more.count, 'machine')} more of {more.machine} carries it at worst too."
+            )
+        ]
+    return [
+        wrapped(
+            f"Less at risk: in {found.precision} they carry {rate(found.carries_requests_per_s)} requests/s, "
+            f"{rate(found.at_worst_requests_per_s)} at worst: --precision {found.precision}"
+        )
+    ]
+
+
+def quality(fleet: Fleet, answer: Capacity) -> list[str]:
+    """What others measured of the answers of those weights."""
+    subject = named(answer.model, fleet.precision)
+    return [wrapped(note, "  - ") for note in [evaluations.note(subject.repo, subject.precision)] if note]
+
+
+def filling(answer: Capacity) -> str:
+    """Of what a full machine carries the share that is counted on."""
+    tpot = (
+        "; TPOT ms: the mean at your peak, where the p95 above is of machines filled so far"
+        if any_tail(answer)
+        else ""
+    )
+    return f"(requests/s each: of a full machine, of which {answer.promise.fill:.0%} is counted on, --fill{tpot})"
+
+
+def any_tail(answer: Capacity) -> bool:
+    """Whether slow requests were simulated, and are said above the table."""
+    return any(choice.tail and choice.machines for choice in answer.choices)
+
+
+def tails(answer: Capacity) -> list[str]:
+    """What slow requests wait for on each kind of machine that it takes."""
+    return [
+        line
+        for choice in answer.choices
+        if choice.tail and choice.machines
+        for line in (
+            f"  Each {choice.machine}, filled as far as it is to be "
+            f"({rate(answer.promise.fill * choice.requests_per_s_each)} requests/s):",
+            *(f"  {each}" for each in tail(choice)),
+        )
+    ]
