@@ -280,7 +280,10 @@ def test_a_machine_that_is_named_twice_is_considered_once() -> None:
 
 def test_much_traffic_is_said_in_digits(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["capacity", "scout", "--requests-per-s", "1e5", "--on", "g5.xlarge"]) == 3
-    said = "100,000 requests/s, 200,000 at peak, 1000 tokens in, 300 out (341,640 G tokens a month)\n"
+    said = (
+        "100,000 requests/s, 200,000 at peak (--peak-factor 2, the default), 1000 tokens in, 300 out\n"
+        "  (341,640 G tokens a month)\n"
+    )
     assert capsys.readouterr().out.startswith(f"scout: {said}")
 
 
@@ -552,7 +555,9 @@ def test_of_nearly_one_cost_the_most_faithful_that_is_no_risk_is_taken(
          "  Less at risk: 1x b int4 TP1, $120 a month, at worst $240.\n"),
         ([surely("a", "nvfp4", 100, None), surely("b", "int4", 120, 2)],
          "  Less at risk: 1x b int4 TP1, $120 a month, at worst $240.\n"),
-        ([surely("a", "nvfp4", 100, 3), surely("b", "int4", 120, 2)], ""),
+        ([surely("a", "nvfp4", 100, 3), surely("b", "int4", 120, 2)],
+         "  Less at risk: 1x b int4 TP1, $120 a month, at worst $240.\n"),
+        ([surely("a", "nvfp4", 100, 3), surely("b", "int4", 145, 2)], ""),  # 3 % less
         ([surely("a", "nvfp4", 100, 8), surely("b", "int4", 120, 2, paid_ahead=True)], ""),
         ([surely("a", "nvfp4", 100, None), surely("b", "int4", 120, None)], ""),
     ],

@@ -89,7 +89,7 @@ def missing(answer: Capacity) -> list[str]:
         usd = f", {dollars(rent.usd_per_month)} a month in {DEFAULT_REGION}" if rent.usd_per_month else ""
         said.append(f"rent {rent.machines}x {rent.machine} ({rent.gpus_per_machine}x {rent.gpu}{spare}){usd}")
     if rest.more:
-        said.append(f"have {counted(rest.more.count, 'machine')} more of {rest.more.machine}")
+        said.append(f"{rest.more.count:,} more {rest.more.machine}")
     return [
         wrapped(
             f"For the rest, in {answer.fleet.precision if answer.fleet else ''}: {', or '.join(said)}."
@@ -147,11 +147,7 @@ def surer_fleet(answer: Capacity) -> list[str]:
     if found is None:
         if more is None:
             return []
-        return [
-            wrapped(
-                f"Less at risk: {counted(more.count, 'machine')} more of {more.machine} carries it at worst too."
-            )
-        ]
+        return [wrapped(f"Less at risk: with {more.count:,} more {more.machine} they carry it at worst too.")]
     return [
         wrapped(
             f"Less at risk: in {found.precision} they carry {rate(found.carries_requests_per_s)} requests/s, "

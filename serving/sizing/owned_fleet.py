@@ -93,7 +93,7 @@ def more_of(question: Question, choices: Iterable[Choice], is_at_worst: bool) ->
 
     None where no shape carries anything, or too many would be needed.
     """
-    counts, found = {owned.machine: owned.count for owned in question.have}, list[Owned]()
+    counts, found = {owned.machine: owned.count for owned in question.have}, list[tuple[int, float, Owned]]()
     rates = at_worst_s if is_at_worst else each_s
     choices = list(choices)
     for choice in choices:
@@ -107,8 +107,8 @@ def more_of(question: Question, choices: Iterable[Choice], is_at_worst: bool) ->
             whole = carried(question, [*others, (counts[choice.machine] + more, each)])
             low, high = (low, more) if whole >= question.traffic.peak_requests_per_s else (more + 1, high)
         if 0 < low < MOST_OF_A_SHAPE:
-            found.append(Owned(machine=choice.machine, count=low))
-    return min(found, key=lambda owned: owned.count, default=None)
+            found.append((low, each, Owned(machine=choice.machine, count=low)))
+    return min(found, key=lambda one: one[:2], default=(0, 0, None))[2]
 
 
 def carried(question: Question, each: Iterable[tuple[int, float]]) -> float:
