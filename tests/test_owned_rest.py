@@ -129,7 +129,7 @@ def choice(name: str, each: float, worst: float | None, feasible: bool = True) -
         (9, 0, False, ("2xA100-80GB", 1)),  # 8 + 3 x 3 at half is 8.5
         (11, 0, False, ("8xA100-40GB", 1)),
         (9, 1, False, ("8xA100-40GB", 2)),  # the largest is gone: 4.5, and 8 of each more
-        (6.5, 0, True, ("8xA100-40GB", 1)),  # 6 + 3 x 2 at half is 6
+        (6.5, 0, True, ("2xA100-80GB", 1)),  # 6 + 3 x 2 at half is 6
         (1e9, 0, False, None),
     ],
 )

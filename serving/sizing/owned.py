@@ -22,7 +22,9 @@ class Owned(Record):
     """So many machines of one shape."""
 
     machine: str
+    """The shape, as COUNTxGPU, or an EC2 type."""
     count: Annotated[int, Field(ge=1, le=MOST_OF_A_SHAPE)]
+    """How many."""
     usd_per_hour: Usd | None = None
     """What each costs, where that is known."""
 
