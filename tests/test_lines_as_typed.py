@@ -17,7 +17,7 @@ OF_A_NAME = (
 )
 """Whose first word, where it is one, is a deployment."""
 WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
-OTHER_WORDS = {"sweep", "diff", "report", "verify", "add", "list", "revoke", "rotate", "usage", "stop"}
+OTHER_WORDS = {"sweep", "diff", "report", "verify", "add", "list", "revoke", "rotate", "usage", "stop", "status"}
 
 
 def lines(page: Path) -> list[list[str]]:
