@@ -17,7 +17,21 @@ OF_A_NAME = (
 )
 """Whose first word, where it is one, is a deployment."""
 WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
-OTHER_WORDS = {"sweep", "diff", "report", "verify", "add", "list", "revoke", "rotate", "usage", "stop", "status"}
+OTHER_WORDS = {
+    "sweep",
+    "diff",
+    "report",
+    "verify",
+    "add",
+    "list",
+    "revoke",
+    "rotate",
+    "usage",
+    "stop",
+    "status",
+    "drain",
+    "ready",
+}
 
 
 def lines(page: Path) -> list[list[str]]:
