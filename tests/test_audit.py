@@ -12,23 +12,21 @@ def line(**fields: Any) -> bytes:
 
 
 def test_each_line_counts_to_its_month_and_key() -> None:
-    found = audit.reckoned(
-        [
-            line(
-                key="ann", server="a", input_tokens=10, output_tokens=5, events=7, bytes_in=100, bytes_out=900
-            ),
-            line(key="ann", server="<NOSRV>", bytes_in=1),
-            line(key="ann", server="b", input_tokens=1, events=7, bytes_out=2),
-            line(input_tokens="3", output_tokens=None),
-            line(key="bob", time="2026-12-01T00:00:00Z", output_tokens=4),
-            b'{"time": 5}\n',
-            b'["time"]\n',
-            b'{"time": "2026-11-30", "key": "ann"',
-            b"nonsense\n",
-            b'{"a":' * 20_000,
-            line(key="x" * 70_000),
-        ]
-    )
+    found: audit.Sums = {}
+    for each in (
+        line(key="ann", server="a", input_tokens=10, output_tokens=5, events=7, bytes_in=100, bytes_out=900),
+        line(key="ann", server="<NOSRV>", bytes_in=1),
+        line(key="ann", server="b", input_tokens=1, events=7, bytes_out=2),
+        line(input_tokens="3", output_tokens=None),
+        line(key="bob", time="2026-12-01T00:00:00Z", output_tokens=4),
+        b'{"time": 5}\n',
+        b'["time"]\n',
+        b'{"time": "2026-11-30", "key": "ann"',
+        b"nonsense\n",
+        b'{"a":' * 20_000,
+        line(key="x" * 70_000),
+    ):
+        audit.count(found, each)
     assert found == {
         "2026-11": {
             "ann": {
@@ -57,6 +55,6 @@ def test_a_line_of_the_longest_that_haproxy_writes_counts() -> None:
 
 
 def test_of_no_file_there_is_nothing(tmp_path: Path) -> None:
-    assert audit.sums(tmp_path / "none") == {}
+    assert audit.sums(tmp_path / "none", tmp_path / "kept") == {}
     (tmp_path / "audit").write_bytes(line(key="ann"))
-    assert audit.sums(tmp_path / "audit")["2026-11"]["ann"]["requests"] == 1
+    assert audit.sums(tmp_path / "audit", tmp_path / "kept")["2026-11"]["ann"]["requests"] == 1
