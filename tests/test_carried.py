@@ -16,7 +16,7 @@ from deploy.report.html import render
 from infra.day import today
 from infra.errors import DocumentError, UsageError
 from serving.probe.lengths import Lengths
-from serving.sizing.carried import Carried, Machines, one_of
+from serving.sizing.carried import Carried, Machines, Predicted, one_of
 from serving.sizing.plan import Plan
 from serving.sizing.traffic import Promise, Traffic
 
@@ -50,8 +50,15 @@ def said(found: Comparison, name: str) -> tuple[str, str, str]:
 
 def test_the_plan_holds_the_traffic_and_every_machine(six: Path) -> None:
     machines = (Machines(name="g7e.2xlarge", count=6, servers=1, times=1.0),)
-    promise = Promise(ttft_s=2, tpot_s=0.05, spare_machines=1)
-    carried = Carried(traffic=TWO, machines=machines, spare_machines=1, promise=promise)
+    carried = Carried(
+        traffic=TWO,
+        machines=machines,
+        spare_machines=1,
+        promise=Promise(ttft_s=2.0, tpot_s=0.05, spare_machines=1),
+        predicted=Predicted(
+            carries_requests_per_s=4.32, at_worst_requests_per_s=0.86, ttft_s=1.025, tpot_s=0.04817
+        ),
+    )
     assert Plan.read(six).carried == carried
 
 
@@ -80,7 +87,7 @@ def test_the_users_own_words_come_before_the_plans(six: Path) -> None:
     assert (half.knobs.replicas, half.self_hosted.utilisation) == (Decimal(6), Decimal("0.5"))
     assert said(half, "utilisation") == ("0.5", "yours", "--utilisation")
     with pytest.raises(
-        UsageError, match=r"^6,833 M tokens a month are more than the 3,690 M that 1 of these"
+        UsageError, match=r"^NOT ENOUGH: 6,833 M tokens a month in 730 h are 2 requests/s on average and 4 at"
     ):
         compared(plan, replicas=Decimal(1))
 
@@ -119,7 +126,8 @@ def test_a_fleet_of_unequal_machines_costs_what_all_of_them_do(six: Path) -> Non
     )
     assert found.machine == "1x a + 3x b"
     assert found.warnings[0] == (
-        "NOT ENOUGH: of 4 requests/s at peak the plan's machines, 1x a + 3x b, do not carry 0.5."
+        "NOT ENOUGH: of 4 requests/s at peak the plan's machines, 1x a + 3x b, do not carry 0.5. "
+        "It takes 5 that carry as much as these do on average: --replicas 5."
     )
     assert one_of(carried) == (
         "This is one of 7 servers that the plan counts on: 1x a + 3x b, for 4 requests/s at peak."

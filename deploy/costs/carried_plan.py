@@ -1,11 +1,15 @@
 """PURE: what a plan from `corral capacity` brings to a comparison: its machines' number, and its tokens a month."""
 
+import math
 from decimal import Decimal
 
 from deploy.costs.compare_options import LEAST_MTOK, MOST_MTOK, Question
+from deploy.costs.peak import Peak, beyond
+from deploy.costs.self_hosted import OurSide, machines_needed
 from deploy.costs.served_class import ServedClass, here_share
 from infra.errors import UsageError
 from infra.money import rounded
+from serving.sizing.carried import Carried
 from serving.sizing.plan import Plan
 
 
@@ -44,12 +48,26 @@ def classes_of(plan: Plan, question: Question) -> tuple[ServedClass, ...]:
     return question.classes or tuple(ServedClass(**each.model_dump()) for each in planned)
 
 
-def short(plan: Plan) -> str:
-    """That the plan's machines do not carry its peak; empty where they do."""
-    if plan.carried is None or not plan.carried.missing_requests_per_s:
-        return ""
+def carrying(planned: Carried) -> int:
+    """So many of the plan's machines, taken as their mean, carry its peak, the spare ones included."""
+    peak, serving = planned.traffic.peak_requests_per_s, planned.count - planned.spare_machines
+    carried = peak - planned.missing_requests_per_s
+    return math.ceil(serving * peak / carried) + planned.spare_machines if carried > 0 else planned.count + 1
+
+
+def short(plan: Plan, ours: OurSide, peak: Peak) -> str:
+    """That the machines do not carry the plan's peak, and how many do; empty where they do."""
+    own = ours.figures
+    if plan.carried is None or not peak.is_missing:
+        return beyond(own.utilisation, own.most_utilisation)
+    needed = max(
+        machines_needed(own.mtok_per_month, own.capacity_mtok_per_month, ours.knobs, peak),
+        carrying(plan.carried),
+    )
+    spare = f" --spares {ours.knobs.spares:f}" if ours.knobs.spares else ""
     traffic = plan.carried.traffic
     return (
         f"NOT ENOUGH: of {traffic.peak_requests_per_s:.3g} requests/s at peak the plan's machines, {plan.carried}, "
-        f"do not carry {plan.carried.missing_requests_per_s:.3g}."
+        f"do not carry {plan.carried.missing_requests_per_s:.3g}. It takes {needed} that carry as much as these do on "
+        f"average: --replicas {needed}{spare}."
     )

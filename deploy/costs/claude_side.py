@@ -67,7 +67,7 @@ def break_even(own: SelfHosted, name: str, base: Decimal, low: Decimal, high: De
         required_utilisation=rounded(needed),
         required_utilisation_low=rounded(even_mtok(own, high) / capacity),
         required_utilisation_high=rounded(even_mtok(own, low) / capacity),
-        feasible=needed <= 1,
+        feasible=needed <= own.most_utilisation,
     )
 
 

@@ -25,6 +25,7 @@ from deploy.costs.measured_load import Measured
 from deploy.costs.month_itemised import month
 from deploy.costs.monthly_bill import capacity_mtok
 from deploy.costs.other_platforms import on_other_platforms
+from deploy.costs.peak import Peak, peak_of
 from deploy.costs.purchase import as_bought
 from deploy.costs.request_mix import Kind, Mix, mean_tokens
 from deploy.costs.same_traffic import same_traffic
@@ -52,7 +53,8 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     price = machine_price(plan, question)
     values = as_bought(knobs(machines_of(plan, question) | question.knobs), price, question)
     mtok = mtok_of(plan, question, speed.tokens_per_request)
-    ours = our_side(speed, values, price, served_here(mtok, speed, values, question))
+    peak = peak_of(asked_plan, question.replicas is None)
+    ours = our_side(speed, values, price, served_here(mtok, speed, values, question, peak), peak)
     asked, day = (
         requests_of(speed, mix, draws(ours, mtok is not None), asked_again(question.staying)),
         question.at or on,
@@ -112,7 +114,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
         hybrid=hybrids(ours, each_model, asked, question, mtok, day),
         sensitivity=swings(ours, chosen),
         warnings=(
-            *filter(None, (short(plan),)),
+            *filter(None, (short(asked_plan, ours, peak),)),
             *doubts(plan, probe, chosen.token_ratio, speed.point, question.cache_read_fraction),
             *price.doubts(on),
             *hosted_doubts(others, question.batch),
@@ -146,11 +148,14 @@ def requests_of(speed: Speed, mix: Mix | None, drawn: Draws, again: Mix) -> Aske
     return Asked(mix or average, speed.prefix_share, mix is None, drawn, again)
 
 
-def served_here(mtok: Decimal | None, speed: Speed, values: Knobs, question: Question) -> Decimal | None:
+def served_here(
+    mtok: Decimal | None, speed: Speed, values: Knobs, question: Question, peak: Peak
+) -> Decimal | None:
     """Of a volume what the machines serve: all of it or, where that is too much, what Claude does not take."""
     if mtok is None or not question.claude_share or question.claude_share == 1:
         return mtok
-    is_too_much = mtok > capacity_mtok(speed.total_tokens_per_s, values)
+    most = peak.most_utilisation * capacity_mtok(speed.total_tokens_per_s, values)
+    is_too_much = mtok > most
     return mtok * (1 - question.claude_share) if is_too_much else mtok
 
 

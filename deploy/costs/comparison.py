@@ -123,6 +123,8 @@ class SelfHosted(Record):
     """What of a month's bill is only for being busy all of it: power of one's own machines."""
     bill: Bill
     """The month, item by item."""
+    most_utilisation: Annotated[Number, Field(exclude_if=lambda share: share == 1)] = Decimal(1)
+    """On average, so that the plan's peak is carried within its promise; absent where it may be 1."""
 
 
 class BreakEven(Record):
@@ -139,7 +141,7 @@ class BreakEven(Record):
     required_utilisation_high: Number
     """At the lowest."""
     feasible: bool
-    """Whether the machines can serve that volume."""
+    """Whether the machines can serve that volume, and carry its peak within the plan's promise."""
 
 
 class ClaudeSide(Record):

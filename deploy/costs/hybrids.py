@@ -74,5 +74,6 @@ def hybrid(own: SelfHosted, side: ClaudeSide, bulk: ClaudeSide, question: Questi
         bulk_claude=bulk.name if is_rival else None,
         bulk_claude_usd=rounded(bulk_usd) if is_rival else None,
         tie_mtok_per_month=None if tie is None else rounded(tie),
-        feasible=tie is not None and tie * (1 - share_asked) <= own.capacity_mtok_per_month,
+        feasible=tie is not None
+        and tie * (1 - share_asked) <= own.capacity_mtok_per_month * own.most_utilisation,
     )

@@ -37,6 +37,7 @@ class Draws(NamedTuple):
 
     as_compared: tuple[float, ...]
     fully_busy: tuple[float, ...]
+    """Or as busy as the plan's peak allows."""
     ratios: tuple[float, ...]
 
 
@@ -55,7 +56,7 @@ def draws(ours: OurSide, is_volume: bool) -> Draws:
     beside = float(own.usd_per_month) - people - machines
     of_load = float(own.usd_of_full_load)
     capacity, mtok = float(own.capacity_mtok_per_month), float(own.mtok_per_month)
-    serving = float(serving_machines(ours.knobs))
+    serving, busiest = float(serving_machines(ours.knobs)), float(own.most_utilisation)
     idle_usd, further_usd = machines - of_load * float(own.utilisation), float(further_machine_usd(ours))
     of_people = tuple(float(each / fte) for each in people_range(fte)) if fte else (1.0, 1.0)
     spread = float(PRICE_SPREAD)
@@ -68,8 +69,8 @@ def draws(ours: OurSide, is_volume: bool) -> Draws:
         needed = max(serving, ceil(serving * served / (capacity * faster) - NEVER_QUITE))
         kept_up = idle_usd + (needed - serving) * further_usd + of_load * served / (capacity * faster)
         as_compared = ((kept_up + beside) * dearer + paid) / served
-        most = idle_usd + of_load
-        full = ((most + beside) * dearer + paid) / (capacity * faster)
+        most = idle_usd + of_load * busiest
+        full = ((most + beside) * dearer + paid) / (capacity * faster * busiest)
         found.append((as_compared, full, of_ratio))
     return Draws(*zip(*found, strict=True))
 

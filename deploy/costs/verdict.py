@@ -57,14 +57,14 @@ def compared(
     if answer in ("never", "not at this load"):
         floor = dollars(fully_busy_usd(own) + asked_again)
         more = "; that it can serve no more is not shown" if answer == "not at this load" else ""
-        return f"even fully busy all month a million tokens costs {floor} here{again} and {there} there{more}"
+        return f"even {as_busy(own)} a million tokens costs {floor} here{again} and {there} there{more}"
     here, needed = dollars(own.usd_per_mtok_blended + asked_again), needed_text(even)
     ends = {
         "cheaper": f"it stays so above {needed}",
         "too close to call": f"both cost the same at {needed}",
         "dearer": f"it pays above {needed}"
         if even.feasible
-        else f"it takes {needed} to pay, within the ranges less",
+        else f"it takes {needed} to pay, {promised(own)}within the ranges less",
     }
     return (
         f"at {percent(own.utilisation)} utilisation a million tokens costs {here} here{again} and {there} there; "
@@ -73,9 +73,26 @@ def compared(
 
 
 def fully_busy_usd(own: SelfHosted) -> Decimal:
-    """What a million tokens costs were the machines busy all month, with the power that this takes."""
-    month = own.usd_per_month + own.usd_of_full_load * (1 - own.utilisation)
-    return month / own.capacity_mtok_per_month
+    """What a million tokens costs were the machines as busy as they may be, with the power that this takes."""
+    busiest = own.most_utilisation
+    month = own.usd_per_month + own.usd_of_full_load * (busiest - own.utilisation)
+    return month / (own.capacity_mtok_per_month * busiest)
+
+
+def as_busy(own: SelfHosted) -> str:
+    """How busy the machines may be at most, in words."""
+    if own.most_utilisation == 1:
+        return "fully busy all month"
+    return f"at {percent(own.most_utilisation)} utilisation, the most at which the plan's promise is kept at its peak,"
+
+
+def promised(own: SelfHosted) -> str:
+    """What the plan's peak allows; empty where there is none."""
+    return (
+        ""
+        if own.most_utilisation == 1
+        else f"which the plan's peak does not allow ({percent(own.most_utilisation)}), "
+    )
 
 
 def needed_text(even: BreakEven) -> str:

@@ -60,14 +60,21 @@ def volume_needed(own: SelfHosted, chosen: ClaudeSide) -> str:
     )
 
 
+def as_busy(own: SelfHosted) -> str:
+    """The busiest that they may be, in a few words."""
+    if own.most_utilisation == 1:
+        return "fully busy"
+    return f"at {percent(own.most_utilisation)}, the most under the plan's promise"
+
+
 def speed_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     """More tokens a second from the same machine: a better quantisation, another GPU, more requests at once."""
     own, speed, knobs = ours.figures, ours.speed, ours.knobs
     total = own.usd_per_month / chosen.spared(chosen.usd_per_mtok_blended) * MTOK / machine_seconds(knobs)
-    output = total / speed.tokens_per_output_token
+    output, busiest = total / speed.tokens_per_output_token, own.most_utilisation
     return (
         f"Speed: {count(output / own.utilisation)} output tokens/s a machine at {percent(own.utilisation)} "
-        f"utilisation, or {count(output)} ({count(total)} with input) fully busy; "
+        f"utilisation, or {count(output / busiest)} ({count(total / busiest)} with input) {as_busy(own)}; "
         f"now {count(speed.output_tokens_per_s)}."
     )
 
@@ -77,7 +84,7 @@ def price_needed(own: SelfHosted, chosen: ClaudeSide) -> str:
     at_most = chosen.spared(chosen.usd_per_month) / own.usd_per_month * own.usd_per_hour
     return (
         f"Price: at most {dollars(at_most)} an hour for everything at {percent(own.utilisation)} utilisation, "
-        f"{dollars(at_most / own.utilisation)} fully busy; now {dollars(own.usd_per_hour)}."
+        f"{dollars(at_most * own.most_utilisation / own.utilisation)} {as_busy(own)}; now {dollars(own.usd_per_hour)}."
     )
 
 
@@ -89,12 +96,16 @@ def machines_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     machine = own.bill.per_machine_usd / knobs.replicas
     fixed = own.usd_per_month - own.bill.per_machine_usd + knobs.spares * machine
     gain = (
-        own.capacity_mtok_per_month / serving_machines(knobs) * chosen.spared(chosen.usd_per_mtok_blended)
+        own.capacity_mtok_per_month
+        * own.most_utilisation
+        / serving_machines(knobs)
+        * chosen.spared(chosen.usd_per_mtok_blended)
         - machine
     )
     if gain <= 0:
         return "More such machines do not help: each costs more than the most it can serve is worth there."
-    return f"Size: {math.ceil(fixed / gain) + knobs.spares:f} such machines, all fully busy, to spread the fixed costs."
+    machines = math.ceil(fixed / gain) + knobs.spares
+    return f"Size: {machines:f} such machines, all {as_busy(own)}, to spread the fixed costs."
 
 
 def another_model(chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]) -> str:

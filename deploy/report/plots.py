@@ -49,7 +49,8 @@ def volume(comparison: Comparison) -> Callable[["Axes"], None]:
 
     def draw(axes: "Axes") -> None:
         own = comparison.self_hosted
-        capacity, month = float(own.capacity_mtok_per_month), float(own.usd_per_month)
+        capacity = float(own.capacity_mtok_per_month * own.most_utilisation)
+        month = float(own.usd_per_month)
         volumes = spaced(capacity / 1000, capacity * 2)
         for side, (style, colour) in zip(comparison.claude, cycle(LINES), strict=False):
             usd = float(side.spared(side.usd_per_mtok_blended))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
-from deploy.costs.comparison import ClaudeSide, Comparison, HostedSide, Hybrid, Swing
+from deploy.costs.comparison import BreakEven, ClaudeSide, Comparison, HostedSide, Hybrid, SelfHosted, Swing
 from deploy.costs.knobs import Assumption
 from deploy.costs.month import Elsewhere, Month, Volume
 from deploy.costs.verdict import rough
@@ -144,7 +144,8 @@ def own_table(comparison: Comparison) -> Table:
         blended = dollars(each.usd_per_mtok_blended)
         rows.append((percent(each.utilisation), count(each.mtok_per_month), blended, each.note or yours))
     kept = f"{dollars(own.usd_per_hour)}/h, {dollars(own.usd_per_month)} a month kept up"
-    title = f"Here: {kept}; at most {count(own.capacity_mtok_per_month)} M tokens a month"
+    most = own.capacity_mtok_per_month * own.most_utilisation
+    title = f"Here: {kept}; at most {count(most)} M tokens a month"
     return Table(title, tuple(rows), chosen)
 
 
@@ -164,13 +165,13 @@ def claude_table(comparison: Comparison) -> Table:
     )
     return Table(
         "Claude, per million Llama 4 tokens of the same text",
-        (names, *map(claude_row, sides)),
+        (names, *(claude_row(side, comparison.self_hosted) for side in sides)),
         against[0] if against else None,
         frozenset(at for at, side in enumerate(sides, 1) if side.status == "retired"),
     )
 
 
-def claude_row(side: ClaudeSide) -> Cells:
+def claude_row(side: ClaudeSide, own: SelfHosted) -> Cells:
     """One Claude model."""
     even = side.break_even
     return (
@@ -179,10 +180,16 @@ def claude_row(side: ClaudeSide) -> Cells:
         dollars(side.usd_per_mtok_blended),
         f"{dollars(side.usd_per_mtok_low)} to {dollars(side.usd_per_mtok_high)}",
         dollars(side.usd_per_mtok_list_blended),
-        f"{count(even.mtok_per_month)} M/month, {percent(even.required_utilisation)}",
+        f"{never(even, own)}{count(even.mtok_per_month)} M/month, {percent(even.required_utilisation)}",
         side.answer,
         rough(side.probability),
     )
+
+
+def never(even: BreakEven, own: SelfHosted) -> str:
+    """Before a volume that machines could serve, were their plan's peak not to be carried within its promise."""
+    is_by_promise = not even.feasible and own.most_utilisation < 1
+    return f"never under that promise, of at most {percent(own.most_utilisation)}: " if is_by_promise else ""
 
 
 def hosted_table(comparison: Comparison) -> Table | None:

@@ -16,7 +16,8 @@ from serving.sizing.capacity import Capacity, Choice, Fleet, Notch, Question, Re
 from serving.sizing.capacity_checks import check, seen
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.capacity_tail import at_worst_simulated, filled, filled_at_worst, simulated
-from serving.sizing.carried import Carried, Machines
+from serving.sizing.carried import Carried
+from serving.sizing.carried_by import carried_by
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
@@ -306,30 +307,6 @@ def machine_choices(
     choices = [replicas(question, subject, whole, cut, sizes) for cut in cuts]
     working = [choice for choice in choices if choice.feasible]
     yield from working or choices[-1:]
-
-
-def carried_by(
-    question: Question, choices: Iterable[Choice], planned: Choice, fleet: Fleet | None = None
-) -> Carried:
-    """The traffic, and the machines of those choices, measured by the replica that is planned."""
-    said = {owned.machine: owned.usd_per_hour for owned in question.have}
-    return Carried(
-        traffic=question.traffic,
-        machines=tuple(
-            Machines(
-                name=choice.machine,
-                count=choice.machines,
-                servers=choice.replicas_per_machine,
-                times=choice.replicas_per_machine * choice.requests_per_s / planned.requests_per_s,
-                usd_per_hour=question.usd_per_hour or said.get(choice.machine),
-            )
-            for choice in choices
-            if choice.machines
-        ),
-        spare_machines=question.promise.spare_machines,
-        promise=question.promise,
-        missing_requests_per_s=fleet.missing_requests_per_s if fleet else 0.0,
-    )
 
 
 def replica_plan(question: Question, choice: Choice, carried: Carried) -> Plan:

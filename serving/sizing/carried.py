@@ -28,6 +28,19 @@ class Machines(Record):
     """Of each, where the user said it."""
 
 
+class Predicted(Record):
+    """What is predicted of the machines at their peak, the spare ones left out."""
+
+    carries_requests_per_s: Times
+    """That they carry together, filled as far as the promise says."""
+    at_worst_requests_per_s: Annotated[float, Field(ge=0), AfterValidator(reckonable)]
+    """The same if the speed is at the bad end of its band."""
+    ttft_s: Annotated[float, Field(ge=0), AfterValidator(reckonable)] | None = None
+    """That so many of a hundred requests as the promise names do not exceed, simulated; null where none were."""
+    tpot_s: Annotated[float, Field(ge=0), AfterValidator(reckonable)] | None = None
+    """The same between two tokens of an answer."""
+
+
 class Carried(Record):
     """A traffic, and the machines that carry it together, the spare ones included."""
 
@@ -39,8 +52,12 @@ class Carried(Record):
     """Of these, whose loss is borne."""
     missing_requests_per_s: Annotated[float, Field(ge=0), AfterValidator(reckonable)] = 0.0
     """Of the peak, where machines that are there do not carry all of it."""
-    promise: Promise | None = Field(default=None, exclude_if=lambda promise: promise is None)
-    """What they keep of each request; absent in plans of before it was written."""
+    are_there: Annotated[bool, Field(exclude_if=lambda there: not there)] = False
+    """Whether the user said that they have them: a price an hour of these is paid in every hour of a month."""
+    promise: Annotated[Promise | None, Field(exclude_if=lambda said: said is None)] = None
+    """What is promised to the requests; a plan of before it was kept has none."""
+    predicted: Annotated[Predicted | None, Field(exclude_if=lambda said: said is None)] = None
+    """What is predicted of the peak; a plan of before it was kept has none."""
 
     @property
     def count(self) -> int:

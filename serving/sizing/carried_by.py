@@ -1,0 +1,62 @@
+"""PURE: what a capacity plan hands on: the traffic, the machines that were chosen, and what is predicted of them."""
+
+from collections.abc import Iterable
+
+from serving.sizing.capacity import Choice, Fleet, Question
+from serving.sizing.capacity_load import machines_for
+from serving.sizing.carried import Carried, Machines, Predicted
+
+
+def carried_by(
+    question: Question, choices: Iterable[Choice], planned: Choice, fleet: Fleet | None = None
+) -> Carried:
+    """The traffic, and the machines of those choices, measured by the replica that is planned."""
+    said = {owned.machine: owned.usd_per_hour for owned in question.have}
+    return Carried(
+        traffic=question.traffic,
+        machines=tuple(
+            Machines(
+                name=choice.machine,
+                count=choice.machines,
+                servers=choice.replicas_per_machine,
+                times=choice.replicas_per_machine * choice.requests_per_s / planned.requests_per_s,
+                usd_per_hour=question.usd_per_hour or said.get(choice.machine),
+            )
+            for choice in choices
+            if choice.machines
+        ),
+        spare_machines=question.promise.spare_machines,
+        missing_requests_per_s=fleet.missing_requests_per_s if fleet else 0.0,
+        are_there=bool(question.have),
+        promise=question.promise,
+        predicted=predicted(question, planned, fleet),
+    )
+
+
+def predicted(question: Question, planned: Choice, fleet: Fleet | None) -> Predicted | None:
+    """What the machines carry at their peak: those that are there together, else so many of the one choice.
+
+    Where slow requests take more machines than the promised fill alone they are as full as they may be at the peak.
+    None of machines that carry nothing.
+    """
+    peak, promise = question.traffic.peak_requests_per_s, question.promise
+    if fleet:
+        carries, worst = fleet.carries_requests_per_s, fleet.at_worst_requests_per_s
+        is_missing = fleet.missing_requests_per_s > 0
+    else:
+        each, is_missing = planned.requests_per_s_each, False
+        serving = planned.machines - promise.spare_machines
+        is_tail = planned.machines > machines_for(question, each)
+        carries = peak if is_tail else serving * each * promise.fill
+        worst_each = planned.at_worst.requests_per_s_each if planned.at_worst else 0.0
+        worst = min(carries, serving * worst_each * promise.fill)
+    carries = carries if is_missing else max(carries, peak)  # it is known to be enough, to the last digit
+    if carries <= 0:
+        return None
+    tail = planned.tail
+    return Predicted(
+        carries_requests_per_s=carries,
+        at_worst_requests_per_s=worst,
+        ttft_s=tail.ttft_s if tail else None,
+        tpot_s=tail.tpot_s if tail else None,
+    )
