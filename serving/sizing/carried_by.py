@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from serving.sizing.capacity import Choice, Fleet, Question
-from serving.sizing.capacity_load import machines_for
+from serving.sizing.capacity_load import machines_for, per_s
 from serving.sizing.carried import Carried, Machines, Predicted
 
 
@@ -55,8 +55,8 @@ def predicted(question: Question, planned: Choice, fleet: Fleet | None) -> Predi
         return None
     tail = planned.tail
     return Predicted(
-        carries_requests_per_s=carries,
-        at_worst_requests_per_s=worst,
+        carries_requests_per_s=carries if carries == peak else per_s(carries),
+        at_worst_requests_per_s=per_s(worst),
         ttft_s=tail.ttft_s if tail else None,
         tpot_s=tail.tpot_s if tail else None,
     )
