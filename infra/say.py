@@ -96,12 +96,16 @@ def warn(text: str) -> None:
 
 
 def emit(record: Any, text: str, as_json: bool) -> None:
-    """Print a record as JSON, or the given text, which begins with the answer."""
-    if as_json:
-        say(printable_json(record.model_dump_json(indent=2)))
-    else:
-        answer, *rest = printable(text).split("\n")
-        print("\n".join([painted(answer, "bold", sys.stdout), *rest]))
+    """Print a record as JSON, or the given text, which begins with the answer.
+
+    A reader that went away (`| head`) leaves the verb to its end: its exit code is the answer too.
+    """
+    answer, *rest = printable(text).split("\n")
+    said = "\n".join([painted(answer, "bold", sys.stdout), *rest])
+    try:
+        print(printable(printable_json(record.model_dump_json(indent=2))) if as_json else said, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Told(int):

@@ -14,6 +14,7 @@ from deploy.costs.claude_cost import claude_cost
 from deploy.costs.claude_cost_options import Way
 from deploy.costs.claude_prices import claude
 from deploy.costs.claude_request import Request
+from deploy.costs.token_ratio import token_ratio
 from infra.errors import UsageError
 
 CASES = tomllib.loads((Path(__file__).parent / "data" / "claude_cost.toml").read_text())["case"]
@@ -60,7 +61,25 @@ def test_the_whole_answer() -> None:
         "warnings": [],
         "prices_checked_on": "2026-11-23",
         "prices_source": "genai-prices 0.2.3 and litellm 1.109.1, which agree on every model both list",
+        "token_ratio": token_ratio("newer", None, None).model_dump(mode="json"),
+        "usd_of_llama_tokens": 0.9,
     }
+
+
+def test_the_tokens_are_said_to_be_claudes_and_amounts_are_in_the_users_currency_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What compare asks for the same request of Llama 4's tokens: $0.0135."""
+    asked = "--model sonnet-5.5 --input-tokens 2k --output-tokens 500 --requests 3M --currency EUR=0.92"
+    assert run(["claude-cost", *asked.split()]) == 0
+    assert capsys.readouterr().out.splitlines()[:-1] == [
+        "$27,000.00 (24,840.00 EUR) for 3,000,000 requests to claude-sonnet-5-5 (live)",
+        "  input                    $12,000.00 (11,040.00 EUR)",
+        "  output                   $15,000.00 (13,800.00 EUR)",
+        "  one request              $0.009 (0.00828 EUR)",
+        "  The tokens are Claude's own, 1.5 (1.2 to 1.7) of which are one of Llama 4's.",
+        "  Were they Llama 4's, it would be $40,500.00 (37,260.00 EUR).",
+    ]
 
 
 @pytest.mark.parametrize("name", ["claude-haiku-4-5", "claude-sonnet-5-5", "claude-fable-5-2"])

@@ -91,7 +91,7 @@ def test_more_machines_spread_what_does_not_grow_with_them() -> None:
     found = compared(**costly, claude_models=(SONNET,), price_per_hour=Decimal(70))
     assert found.answer == "never"
     (text,) = [text for text in found.what_would_change_it if text.startswith("Size:")]
-    count = int(text.removeprefix("Size: ").split()[0])
+    count = int(text.removeprefix("Size: it never pays with so few. ").split()[0])
     enough = compared(**costly, replicas=Decimal(count), price_per_hour=Decimal(70))
     too_few = compared(**costly, replicas=Decimal(count - 1), price_per_hour=Decimal(70))
     assert (enough.break_even.feasible, too_few.break_even.feasible) == (True, False)

@@ -123,7 +123,7 @@ def test_a_break_even_beyond_the_promise_is_never_everywhere(answered: Any, plan
     assert "<b>never</b>breaks even with Claude Haiku 5.5" in render(plan, None, found)
     assert [(each.utilisation, each.note) for each in found.self_hosted.at] == [
         (Decimal("0.1"), ""),
-        (Decimal("0.291166"), ""),
+        (Decimal("0.291480061025"), ""),
         (Decimal("0.3"), ""),
         (Decimal("0.4"), "the most that carries the plan's peak"),
         (Decimal("0.6"), "busier than the plan's peak allows"),

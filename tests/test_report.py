@@ -260,11 +260,11 @@ def test_the_markdown_says_what_the_page_says(found: Comparison, page: str) -> N
 
 
 def test_markdown_has_no_markup_but_its_own(found: Comparison) -> None:
-    hostile = "1. <img src=x> [a](b) `c` *d* | e_f\n# g"
+    hostile = "1. <img src=x> [a](b) `c` *d* | e_f _g_ 29.1% [yours] <- 2 > 1 & 3 &lt;\n# g"
     text = markdown(
         PLAN.model_copy(update={"reason": hostile}), None, found.model_copy(update={"verdict": hostile})
     )
-    said = r"1\. \<img src=x\> \[a\](b) \`c\` \*d\* \| e\_f # g"
+    said = r"1\. \<img src=x> \[a](b) \`c\` \*d\* \| e_f \_g\_ 29.1% [yours] <- 2 > 1 & 3 \&lt; # g"
     assert f"**{said}**" in text
     assert said[3:] in text.partition("## The machine")[2]
 

@@ -16,9 +16,11 @@ def claude_cost(
     """
     from deploy.costs.claude_cost import claude_cost, cost_text
     from deploy.costs.claude_platforms import sold
+    from deploy.costs.currency import currency
     from infra.day import today
     from infra.say import emit
 
     on = way.at or today()
-    cost = claude_cost(sold(asked.model, way, on), asked.request, asked.requests, way, on)
+    other = currency(asked.currency) if asked.currency else None
+    cost = claude_cost(sold(asked.model, way, on), asked.request, asked.requests, way, on, other)
     emit(cost, cost_text(cost, show_all), as_json)

@@ -20,6 +20,7 @@ REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code. Never raises for anything a user can cause."""
     as_json = "--json" in arguments
+    code: object = 0
     try:
         code = program(args=list(arguments), prog_name="corral", standalone_mode=False)
         if sys.stdout:  # None where the caller closed it
@@ -41,7 +42,7 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
             return fail(unexpected(error.__context__ or error), as_json)
         # The reader of our output went away (`corral ... | head`); not our failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return code if isinstance(code, int) else 0  # the answer is what it is, whoever reads it
     except OSError as error:
         return fail(refused(error) if error.errno in REFUSALS else unexpected(error), as_json)
     except Exception as error:

@@ -123,9 +123,9 @@ def speed_lines(
 
 def counted(values: Knobs, price: MachinePrice) -> tuple[str, ...]:
     """The knobs that count in this comparison."""
-    owned = OWNED if price.capex_usd else ("power_kw",) if values.power_kw else ()
+    owned = OWNED if price.is_bought else ("power_kw",) if values.power_kw else ()
     rates = tuple(name for name, amount in RATES.items() if getattr(values, amount))
-    return (*ALWAYS, *owned, *rates, *counted_of_purchase(values, price.purchase))
+    return (*ALWAYS, *owned, *rates, *counted_of_purchase(values, price))
 
 
 def at_point(speed: Speed) -> str:

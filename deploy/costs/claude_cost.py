@@ -3,11 +3,16 @@
 import math
 from datetime import date
 from decimal import Decimal
+from typing import Annotated
+
+from pydantic import Field
 
 from deploy.costs.claude_cost_options import Way
 from deploy.costs.claude_platforms import platforms
 from deploy.costs.claude_prices import ClaudeModel, Rates, Status, price_list
 from deploy.costs.claude_request import Request, billed, warnings
+from deploy.costs.currency import Currency
+from deploy.costs.token_ratio import TokenRatio, token_ratio
 from infra.errors import UsageError
 from infra.money import MTOK, Number, Usd, dollars, rounded
 from infra.quantity import counted
@@ -71,9 +76,22 @@ class ClaudeCost(Record):
     """When the list prices were read."""
     prices_source: str
     """Where they were read."""
+    token_ratio: TokenRatio
+    """Of these tokens, which are Claude's own, as many are a Llama 4 token of the same text."""
+    usd_of_llama_tokens: Usd
+    """What all of them cost were the lengths counted in Llama 4's tokens."""
+    currency: Annotated[Currency | None, Field(exclude_if=lambda named: named is None)] = None
+    """What amounts are shown in too; absent for dollars."""
 
 
-def claude_cost(model: ClaudeModel, request: Request, requests: int, way: Way, on: date) -> ClaudeCost:
+def claude_cost(
+    model: ClaudeModel,
+    request: Request,
+    requests: int,
+    way: Way,
+    on: date,
+    other: Currency | None = None,
+) -> ClaudeCost:
     """Price one request by the length of its own prompt, then multiply.
 
     Raises UsageError for a way the model has no published price for.
@@ -83,6 +101,8 @@ def claude_cost(model: ClaudeModel, request: Request, requests: int, way: Way, o
     parts = {name: usd * factor for name, usd in parts_usd(billed(model, request), rates).items()}
     each = sum(parts.values(), Decimal(0))
     listed = platforms()[model.platform]
+    ratio = token_ratio(model.tokenizer, None, None)
+    of_llama = billed(model, request.times(ratio.base))
     return ClaudeCost(
         usd=rounded(each * requests),
         model=model.id,
@@ -101,6 +121,9 @@ def claude_cost(model: ClaudeModel, request: Request, requests: int, way: Way, o
         warnings=warnings(model, request, on, way.at is not None),
         prices_checked_on=listed.checked_on,
         prices_source=listed.source,
+        token_ratio=ratio,
+        usd_of_llama_tokens=rounded(request_usd(model, of_llama, way, on) * requests),
+        currency=other,
     )
 
 
@@ -180,10 +203,15 @@ def cost_text(cost: ClaudeCost, is_whole: bool = True) -> str:
         ("output", parts.output_usd),
     )
     requests = counted(cost.requests, "request")
-    lines = [f"{dollars(cost.usd)} for {requests} to {cost.model} ({cost.status})"]
-    lines += [f"  {name:24} {dollars(usd):>14}" for name, usd in named if usd]
+    lines = [f"{amount(cost, cost.usd)} for {requests} to {cost.model} ({cost.status})"]
+    lines += [f"  {name:24} {amount(cost, usd):>14}" for name, usd in named if usd]
     if cost.requests > 1:
-        lines += [f"  {'one request':24} {dollars(parts.usd_per_request):>14}"]
+        lines += [f"  {'one request':24} {amount(cost, parts.usd_per_request):>14}"]
+    ratio = cost.token_ratio
+    lines += [
+        f"  The tokens are Claude's own, {ratio.base} ({ratio.low} to {ratio.high}) of which are one of Llama 4's.",
+        f"  Were they Llama 4's, it would be {amount(cost, cost.usd_of_llama_tokens)}.",
+    ]
     if parts.cache_write_5m_usd or parts.cache_write_1h_usd:
         pays = cost.cache_pays_after_reads
         lines += [
@@ -194,6 +222,11 @@ def cost_text(cost: ClaudeCost, is_whole: bool = True) -> str:
     lines += [f"warning: {text}" for text in cost.warnings]
     lines += [f"List prices checked {cost.prices_checked_on}: {cost.prices_source}. No bill.{more}"]
     return "\n".join(lines)
+
+
+def amount(cost: ClaudeCost, usd: Decimal) -> str:
+    """In dollars, and in the other currency where one is named."""
+    return dollars(usd) if cost.currency is None else f"{dollars(usd)} ({cost.currency.said(usd)})"
 
 
 def rates_text(cost: ClaudeCost) -> list[str]:

@@ -26,7 +26,7 @@ from deploy.costs.month_itemised import month
 from deploy.costs.monthly_bill import capacity_mtok
 from deploy.costs.other_platforms import on_other_platforms
 from deploy.costs.peak import Peak, peak_of
-from deploy.costs.purchase import as_bought
+from deploy.costs.purchase import as_bought, refuse_one_price_of_unequal
 from deploy.costs.request_mix import Kind, Mix, mean_tokens
 from deploy.costs.same_traffic import same_traffic
 from deploy.costs.self_hosted import our_side
@@ -50,6 +50,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     plan, mix, share = same_traffic(asked_plan, measured, question)
     found = speed_of(plan, measured, question.allow_invalid, question.promised)
     speed = once_more(found, question.retries).model_copy(update={"prefix_share": rounded(share)})
+    refuse_one_price_of_unequal(asked_plan, question)
     price = machine_price(plan, question)
     values = as_bought(knobs(machines_of(plan, question) | question.knobs), price, question)
     mtok = mtok_of(plan, question, speed.tokens_per_request)

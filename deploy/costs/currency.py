@@ -24,8 +24,10 @@ class Currency(Record):
     """So many of it are one dollar."""
 
     def said(self, usd: Decimal) -> str:
-        """An amount for a person, to the cent."""
-        return f"{usd * self.per_usd:,.2f} {self.name}"
+        """An amount for a person: to the cent, of less than a whole one to four digits."""
+        there = usd * self.per_usd
+        figures = f"{there:,.2f}" if abs(there) >= 1 or not there else f"{there:.4g}"
+        return f"{figures} {self.name}"
 
 
 def currency(text: str) -> Currency:

@@ -27,6 +27,11 @@ class MachinePrice(Record):
     source: str
     checked_on: date | None = None
 
+    @property
+    def is_bought(self) -> bool:
+        """Whether it has a price to buy it, which is 0 of one that is written off, and none an hour."""
+        return self.purchase == "owned" and not self.usd_per_hour
+
     def doubts(self, on: date) -> tuple[str, ...]:
         """That the price is old."""
         days = (on - self.checked_on).days if self.checked_on else 0
@@ -36,7 +41,7 @@ class MachinePrice(Record):
 
     def assumption(self) -> Assumption:
         """How it is said in the report."""
-        bought = self.capex_usd > 0
+        bought = self.is_bought
         return Assumption(
             name="capex_usd" if bought else "price_per_hour",
             means="price of one machine" if bought else f"price of one machine an hour, {self.purchase}",
@@ -48,7 +53,10 @@ class MachinePrice(Record):
 
 
 def machine_price(plan: Plan, asked: HowBought) -> MachinePrice:
-    """The user's price before the plan's. Raises UsageError when there is none, one of 0, two, or none of that way."""
+    """The user's price before the plan's. Raises UsageError when there is none, one of 0, two, or none of that way.
+
+    An hourly price of machines that the user has is their own, unless --purchase says how they are rented.
+    """
     price_per_hour, capex_usd = asked.price_per_hour, asked.capex_usd
     if price_per_hour is not None and capex_usd is not None:
         raise UsageError(
@@ -56,7 +64,7 @@ def machine_price(plan: Plan, asked: HowBought) -> MachinePrice:
         )
     if capex_usd is not None:
         return MachinePrice(capex_usd=capex_usd, purchase="owned", whose="yours", source="--capex-usd")
-    rented = asked.purchase or "on-demand"
+    rented = asked.purchase or ("owned" if plan.carried and plan.carried.are_there else "on-demand")
     if price_per_hour is not None:
         return MachinePrice(
             usd_per_hour=price_per_hour,
@@ -66,7 +74,7 @@ def machine_price(plan: Plan, asked: HowBought) -> MachinePrice:
             **on_demand(plan, asked),
         )
     if (told := told_price(plan)) is not None:
-        source = "the plan: said to corral capacity"
+        source = "the plan: said to corral capacity" + (" --have" if rented == "owned" else "")
         return MachinePrice(usd_per_hour=told, purchase=rented, whose="yours", source=source)
     if plan.price is None or not has_price(plan):
         raise UsageError(

@@ -111,7 +111,7 @@ def saved(ours: OurSide, there_usd: Decimal, bought: Decimal) -> dict[str, Any]:
 def items(month: Bill, values: Knobs, price: MachinePrice) -> tuple[Item, ...]:
     """The lines of the bill that are not 0, each with what it is made of."""
     rows = (
-        ("rent", month.rent_usd, rented(values, price)),
+        ("your machines" if price.purchase == "owned" else "rent", month.rent_usd, rented(values, price)),
         ("upfront part", month.upfront_usd, over(values.upfront_usd, values.term_months, "months")),
         ("machines, written off", month.hardware_usd, written_off(values, price)),
         ("interest", month.interest_usd, f"{percent(values.interest_rate)} a year, in equal payments"),
@@ -138,7 +138,8 @@ def rented(values: Knobs, price: MachinePrice) -> str:
     hours = hours_of(values)
     unused = f", up for {count(hours.up)} of them" if hours.billed > hours.up else ""
     starting = f", {count(hours.up - hours.asked)} of them starting" if hours.up > hours.asked else ""
-    paid = f"{count(hours.billed)} h at {rate(price.usd_per_hour)}, {price.purchase}"
+    kept = "your own, on or off" if price.purchase == "owned" else price.purchase
+    paid = f"{count(hours.billed)} h at {rate(price.usd_per_hour)}, {kept}"
     committed = committed_machines(values)
     if committed == values.replicas:
         return f"{machines(values)}{paid}{unused}{starting}"

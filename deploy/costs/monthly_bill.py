@@ -87,7 +87,6 @@ def bill(
     Those that no savings plan is of, where it is of a part of them, are paid for on demand while they are up.
     """
     machines, hours, committed = knobs.replicas, hours_of(knobs), committed_machines(knobs)
-    hosting = knobs.hosting_usd_per_month if capex_usd else Decimal(0)
     upfront = knobs.upfront_usd / knobs.term_months
     hardware = written_off(capex_usd, knobs)
     return Bill(
@@ -98,7 +97,7 @@ def bill(
         interest_usd=committed * interest_usd(capex_usd, knobs),
         insurance_usd=machines * capex_usd * knobs.insurance_fraction / MONTHS_PER_YEAR,
         power_usd=machines * power_kw(knobs) * knobs.pue * hours.up * knobs.usd_per_kwh,
-        hosting_usd=machines * hosting,
+        hosting_usd=machines * knobs.hosting_usd_per_month,
         storage_usd=machines * knobs.storage_gb * knobs.usd_per_storage_gb_month,
         egress_usd=out_usd(knobs),
         other_usd=knobs.other_usd_per_month,

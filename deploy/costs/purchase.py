@@ -9,8 +9,10 @@ from deploy.costs.purchase_options import HowBought, Purchase
 from deploy.costs.schedule import HOURS_A_MONTH
 from infra.errors import UsageError
 from infra.money import count
+from serving.sizing.plan import Plan
 
 OF_OWNED = ("life_years", "residual_fraction", "hosting_usd_per_month", "insurance_fraction")
+OF_EACH = ("capex_usd", "price_per_hour", "power_kw", "idle_power_kw", "hosting_usd_per_month")
 OF_A_WAY: dict[str, Purchase] = {
     "interruptions_per_month": "spot",
     "committed_hours": "capacity-block",
@@ -26,12 +28,13 @@ def as_bought(values: Knobs, price: MachinePrice, asked: HowBought) -> Knobs:
     Raises UsageError for what does not go with that way of buying, and where no hour or no machine is left to serve.
     """
     purchase = price.purchase
-    refuse_others(purchase, asked)
+    refuse_others(price, asked)
     made = values
     if purchase == "spot":
         taken = asked.knobs.get("interruptions_per_month", table()["interruptions_per_month"].value)
         made = made.model_copy(update={"interruptions_per_month": taken})
-    if purchase == "savings-plan":
+    if purchase == "savings-plan" or (purchase == "owned" and not price.is_bought):
+        # A machine of one's own costs as much while it is off.
         made = made.model_copy(update={"committed_hours": HOURS_A_MONTH})
     if purchase == "capacity-block":
         made = in_block(made, asked)
@@ -86,8 +89,9 @@ def in_block(values: Knobs, asked: HowBought) -> Knobs:
     return made
 
 
-def refuse_others(purchase: Purchase, asked: HowBought) -> None:
+def refuse_others(price: MachinePrice, asked: HowBought) -> None:
     """Refuse the options of another way of buying it: a figure must not be left out unsaid."""
+    purchase = price.purchase
     for name, way in OF_A_WAY.items():
         if getattr(asked, name) is not None and way != purchase:
             raise UsageError(
@@ -95,12 +99,13 @@ def refuse_others(purchase: Purchase, asked: HowBought) -> None:
                 f"Leave out {option(name)}, or buy it so: --purchase {way} --price-per-hour 12.5",
             )
     for name in OF_OWNED:
-        if getattr(asked, name) is not None and purchase != "owned":
+        if getattr(asked, name) is not None and not price.is_bought:
+            bought = "has a price an hour" if purchase == "owned" else f"is bought {purchase}"
             raise UsageError(
-                f"{option(name)} is of a machine of your own; this one is bought {purchase}.",
+                f"{option(name)} is of a machine of your own; this one {bought}.",
                 f"Leave out {option(name)}, or say what the machine cost: --capex-usd 250000",
             )
-    if asked.interest_rate is not None and purchase != "owned" and asked.upfront_usd is None:
+    if asked.interest_rate is not None and not price.is_bought and asked.upfront_usd is None:
         raise UsageError(
             "--interest-rate is of what is paid ahead, and nothing is.",
             "Leave it out, or say what is paid: --capex-usd 250000, or --purchase savings-plan --upfront-usd 100000",
@@ -112,8 +117,24 @@ def refuse_others(purchase: Purchase, asked: HowBought) -> None:
         )
 
 
-def counted_of_purchase(values: Knobs, purchase: Purchase) -> tuple[str, ...]:
+def refuse_one_price_of_unequal(plan: Plan, asked: HowBought) -> None:
+    """Raise UsageError for one price or one power of machines that are not alike, unless as their counted mean."""
+    carried = plan.carried
+    if carried is None or len(carried.machines) == 1 or asked.replicas is not None:
+        return
+    given = [f"{option(name)} {value:f}" for name in OF_EACH if (value := getattr(asked, name)) is not None]
+    if given:
+        spares = f" --spares {carried.spare_machines}" if carried.spare_machines else ""
+        raise UsageError(
+            f"{carried} are not alike, and {given[0]} would be taken of each.",
+            f"Say the mean of the {carried.count}, and of how many it is: --replicas {carried.count}{spares} "
+            + " ".join(given),
+        )
+
+
+def counted_of_purchase(values: Knobs, price: MachinePrice) -> tuple[str, ...]:
     """The knobs that count with this way of buying it."""
+    purchase, is_bought = price.purchase, price.is_bought
     count = {
         "spares": values.spares,
         "starts_per_month": values.starts_per_month,
@@ -123,8 +144,8 @@ def counted_of_purchase(values: Knobs, purchase: Purchase) -> tuple[str, ...]:
         "committed_machines": values.committed_machines,
         "upfront_usd": values.upfront_usd,
         "term_months": values.upfront_usd,
-        "interest_rate": purchase == "owned" or values.upfront_usd,
-        "insurance_fraction": purchase == "owned",
+        "interest_rate": is_bought or values.upfront_usd,
+        "insurance_fraction": is_bought,
         "idle_power_kw": purchase == "owned" and values.power_kw,
         "one_off_usd": values.one_off_usd,
         "one_off_months": values.one_off_usd,

@@ -27,8 +27,8 @@ class HowBought(KnobOptions):
         Decimal | None, Flag(kind=float), Field(ge=Decimal("0.0001"), le=100_000, examples=[12.5])
     ] = None
     """USD, one machine."""
-    capex_usd: Annotated[Decimal | None, Flag(kind=float), Field(ge=1, le=10**9, examples=[250_000])] = None
-    """Price of an owned one."""
+    capex_usd: Annotated[Decimal | None, Flag(kind=float), Field(ge=0, le=10**9, examples=[250_000])] = None
+    """Price of an owned one; 0 where it is written off."""
     on_demand_per_hour: Annotated[
         Decimal | None, Flag(kind=float), Field(ge=Decimal("0.0001"), le=100_000, examples=[12.5])
     ] = None

@@ -55,6 +55,11 @@ def self_hosted(
     busy = values.utilisation if mtok is None else utilisation_of(mtok, capacity, values, speed, peak)
     month, most = bill_at(busy, values, price), bill_at(Decimal(1), values, price)
     total = month.total_usd
+    if total <= 0:
+        raise UsageError(
+            "Nothing here costs anything in that month: there is no price to compare.",
+            "Say what it takes, for example its power or somebody's time: --power-kw 5, or --ops-fte 0.25",
+        )
     here = at_utilisation(busy, total, capacity, speed, peak)
     fleet_tokens_per_s = speed.total_tokens_per_s * serving_machines(values)
     blended = usage_usd_per_mtok(most.total_usd / hours_of(values).serving, fleet_tokens_per_s)

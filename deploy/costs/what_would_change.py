@@ -105,7 +105,10 @@ def machines_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     if gain <= 0:
         return "More such machines do not help: each costs more than the most it can serve is worth there."
     machines = math.ceil(fixed / gain) + knobs.spares
-    return f"Size: {machines:f} such machines, all {as_busy(own)}, to spread the fixed costs."
+    return (
+        f"Size: it never pays with so few. {machines:f} such machines, all {as_busy(own)}, spread the fixed costs "
+        "so far that it does."
+    )
 
 
 def another_model(chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]) -> str:

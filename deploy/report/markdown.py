@@ -9,7 +9,14 @@ from infra.printable import printable, sentence
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
-MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>|~&]|^[-+#=]|^\d+(?=[.)]))")
+ANYWHERE = r"[\\`*|~]|(?<!\w)_|_(?!\w)|\[(?=[^\]]*\][(\[:])|<(?=[A-Za-z/!?])|&(?=#?\w+;)"
+"""Signs where they mean something: no bracket that is not of a link, no `_` within a word."""
+AT_THE_START = (
+    r"^[-+>](?=\s|$)|^>|^#(?=#{0,5}(?:\s|$))|^[-=_](?=[-=_\s]*$)|^\d{1,9}(?=[.)](?:\s|$))|^\[(?=[ xX]\])"
+)
+"""What begins a list, a heading, a rule or a quotation."""
+MEANS_SOMETHING = re.compile(f"{ANYWHERE}|{AT_THE_START}")
+IN_A_CELL = re.compile(ANYWHERE)
 
 
 def markdown(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str:
@@ -44,7 +51,7 @@ def table(one: Table, heading: str) -> tuple[str, ...]:
     lines = [line(names), line(["---"] * len(names))]
     for at, row in enumerate(rows, 1):
         bold = "**" if at == one.marked else ""
-        lines.append(line([f"{bold}{plain(cell)}{bold}" if cell else "" for cell in row]))
+        lines.append(line([f"{bold}{in_cell(cell)}{bold}" if cell else "" for cell in row]))
     note = [plain(each) for each in one.note.splitlines()]
     title = () if one.title == heading else (plain(one.title),)
     return (*title, "\n".join(lines), *note)
@@ -58,6 +65,11 @@ def line(cells: list[str] | tuple[str, ...]) -> str:
 def plain(text: str) -> str:
     """Text that Markdown takes as it stands, on one line."""
     return MEANS_SOMETHING.sub(lambda found: escaped(found[0]), sentence(text))
+
+
+def in_cell(text: str) -> str:
+    """The same in a table, where nothing else begins."""
+    return IN_A_CELL.sub(lambda found: escaped(found[0]), sentence(text))
 
 
 def escaped(text: str) -> str:

@@ -34,7 +34,25 @@ def month_table(month: Month) -> Table:
     rows += [("all of it", *amounts(month, month.usd_per_month), f"{dollars(month.usd_per_year)} a year")]
     if month.bought_usd:
         rows += [("paid ahead or once", *amounts(month, month.bought_usd), "")]
-    return Table(f"A month of {said_volume(month.volume)}", tuple(rows), total)
+    return Table(f"A month of {said_volume(month.volume)}", tuple(rows), total, note=one_request(month))
+
+
+def one_request(month: Month) -> str:
+    """What one request of the average length costs, here and at each Claude, its own tokens counted."""
+    requests = month.volume.requests_per_month
+    there: dict[str, Elsewhere] = {}
+    for each in month.elsewhere:
+        if each.kind == "claude" and each.status != "retired":
+            there.setdefault(each.model, each)
+    said = [f"{amount(month, month.usd_per_month / requests)} here"]
+    said += [f"{amount(month, each.usd_per_month / requests)} at {each.who}" for each in there.values()]
+    return f"One request: {', '.join(said)}."
+
+
+def amount(month: Month, usd: Decimal) -> str:
+    """An amount in a sentence, in the other currency too where one was named."""
+    other = month.currency
+    return f"{dollars(usd)} ({other.said(usd)})" if other else dollars(usd)
 
 
 def said_volume(volume: Volume) -> str:

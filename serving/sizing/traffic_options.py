@@ -146,7 +146,7 @@ class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
     """--max-model-len; else what the longest request needs."""
 
     have: Annotated[tuple[AskedOwned, ...], Flag("--have", metavar="<SHAPE=COUNT[@USD]>")] = ()
-    """What of your own carries: 8xA100-40GB=1, or =1@9.50 an hour; may be repeated."""
+    """What of your own carries: 8xA100-40GB=1, or =1@9.50 USD an hour, on or off; may be repeated."""
 
     @model_validator(mode="after")
     def one_price_is_of_one_machine(self) -> Self:
