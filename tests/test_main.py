@@ -104,7 +104,7 @@ def test_an_error_is_told_where_stdout_takes_nothing(stdout: str) -> None:
 def test_a_reader_that_went_away_changes_no_exit_code() -> None:
     ours, theirs = os.pipe()
     os.close(ours)
-    verb = "size maverick --precision fp8 --on 8xA100-40GB".split()
+    verb = ["size", "maverick", "--precision", "fp8", "--on", "8xA100-40GB"]
     program = [sys.executable, "-c", "from deploy.cli.start import main; main()", *verb]
     done = subprocess.run(program, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
     os.close(theirs)

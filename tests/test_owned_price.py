@@ -57,7 +57,7 @@ def test_whoever_says_that_they_are_rented_pays_while_they_are_on() -> None:
     ],
 )
 def test_one_figure_of_unequal_machines_is_refused_unless_it_is_said_to_be_their_mean(
-    asked: dict[str, str], spares: int, sentence: str, hint: str
+    asked: dict[str, Any], spares: int, sentence: str, hint: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
         compared(LARGE, SMALL, spares=spares, **asked)

@@ -3,12 +3,12 @@
 from decimal import Decimal
 from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from deploy.costs.claude_request import Request
 from deploy.costs.claude_sold import Sold
-from deploy.costs.currency import checked_currency
-from infra.asked import Asked, Flag
+from deploy.costs.currency import InCurrency
+from infra.asked import Flag
 from infra.errors import UsageError
 
 MOST_TOKENS = 1_000_000_000
@@ -36,7 +36,7 @@ class Way(SlowerOrHere):
     """speed "fast"."""
 
 
-class RequestOptions(Asked):
+class RequestOptions(InCurrency):
     """Equal requests, as Claude counts their tokens."""
 
     heading: ClassVar[str] = "The requests"
@@ -55,10 +55,6 @@ class RequestOptions(Asked):
     """Written to the five-minute cache."""
     cache_write_1h_fraction: Share = Decimal("0.0")
     """Written to the one-hour cache."""
-    currency: Annotated[
-        Annotated[str, AfterValidator(checked_currency)] | None, Field(examples=["EUR=0.92"])
-    ] = None
-    """At the rate that you name for a dollar: amounts are shown in it too."""
 
     @model_validator(mode="after")
     def within_the_prompt(self) -> Self:

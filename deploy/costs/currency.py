@@ -2,8 +2,12 @@
 
 import re
 from decimal import Decimal
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
 
 from infra import quantity
+from infra.asked import Asked
 from infra.errors import UsageError
 from infra.money import Number, rounded
 from infra.record import Record
@@ -85,3 +89,14 @@ def checked_currency(text: str) -> str:
     """The text, where it is a currency with its rate. Raises UsageError."""
     currency(text)
     return text
+
+
+class InCurrency(Asked):
+    """The currency that a verb shows amounts in beside dollars."""
+
+    heading: ClassVar[str] = "The currency"
+
+    currency: Annotated[
+        Annotated[str, AfterValidator(checked_currency)] | None, Field(examples=["EUR=0.92"])
+    ] = None
+    """At the rate that you name for a dollar: amounts are shown in it too, and may be typed in it, 0.35EUR."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from deploy.costs.currency import checked_currency, currency, in_usd, refuse_without_rate
+from deploy.costs.currency import InCurrency, currency, in_usd, refuse_without_rate
 from deploy.costs.knobs import KnobOptions, option
 from deploy.costs.schedule import checked_schedule, schedule
 from infra.asked import Flag
@@ -17,7 +17,7 @@ WAYS: tuple[Purchase, ...] = get_args(Purchase)
 NOT_BOTH = "A schedule already says how long the machine is on, and how often it is started."
 
 
-class HowBought(KnobOptions):
+class HowBought(KnobOptions, InCurrency):
     """How the machine is bought, and when it is on."""
 
     heading: ClassVar[str] = "How it is bought"
@@ -39,10 +39,6 @@ class HowBought(KnobOptions):
         Annotated[str, AfterValidator(checked_schedule)] | None, Field(examples=['"mon-fri 8-19"'])
     ] = None
     """Instead of --hours-per-month: when it is to serve; it is started for that and stopped after it."""
-    currency: Annotated[
-        Annotated[str, AfterValidator(checked_currency)] | None, Field(examples=["EUR=0.92"])
-    ] = None
-    """At the rate that you name for a dollar: the month is shown in it too, and amounts may be typed in it, 0.35EUR."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
