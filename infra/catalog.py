@@ -119,6 +119,14 @@ def unknown(name: str, what: str, count: int | None = None) -> UsageError:
     return UsageError(f"{name!r} is not a machine corral knows.{did_you_mean(name)}", known_machines())
 
 
+def meant(name: str) -> tuple[str, ...]:
+    """The shapes that a name may stand for, where it is ambiguous or lacks a count; empty for any other."""
+    counted = COUNTED.fullmatch(name)
+    count, what = (counted[1], counted[2].strip()) if counted else ("1", name)
+    gpu = gpu_called(what)
+    return tuple(f"{count}x{each}" for each in ambiguous().get(plain(what), (gpu.name,) if gpu else ()))
+
+
 def did_you_mean(name: str) -> str:
     """EC2 types of the very family, or the count put before the GPU: nothing that has another GPU."""
     from difflib import get_close_matches

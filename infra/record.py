@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterable
@@ -32,6 +33,8 @@ LARGEST_NUMBER = 2**63
 
 # What st_blocks counts in.
 BLOCK = 512
+
+DOCUMENT_NAME = re.compile("[a-z][a-z-]{0,40}")
 
 
 def printed_line(text: str) -> str:
@@ -95,6 +98,11 @@ class Document(Record):
             if (count := error.error_count()) > MOST_PROBLEMS:
                 raise DocumentError(
                     f"{unreadable}: {count:,} of its values do not belong there.", again
+                ) from None
+            if other := other_kind(error):
+                raise DocumentError(
+                    f"{where} is a document of another kind ({other}), and not {with_article(cls.kind)}.",
+                    f"Name {with_article(cls.kind)} in its place.",
                 ) from None
             said = other_version(error, cls, where) or f"{unreadable}: {first_problem(error)}."
             raise DocumentError(said, again) from None
@@ -167,6 +175,12 @@ def values_in(text: str | bytes) -> int:
     if isinstance(text, str):
         return sum(map(text.count, ",[{"))
     return sum(map(text.count, (b",", b"[", b"{")))
+
+
+def other_kind(error: ValidationError) -> str:
+    """What a document says that it is, where that is another of corral's; "" where it says nothing of the kind."""
+    stated = {problem["loc"]: problem["input"] for problem in error.errors()}.get(("document",))
+    return stated if isinstance(stated, str) and DOCUMENT_NAME.fullmatch(stated) else ""
 
 
 def other_version(error: ValidationError, document: type[Document], where: str) -> str:
@@ -269,7 +283,17 @@ def write_text_atomically(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def refused(path: Path, error: OSError) -> HostError:
-    """What to say of a disk that does not take a file."""
+    """What to say of a disk that does not take a file; of a folder, or of a file in place of one, what helps there."""
+    if error.errno == errno.EISDIR:
+        return HostError(
+            f"{path} is a folder, and a file is to be written there.",
+            f"Name a file in it: {pasted(path / 'FILE')}",
+        )
+    if path.parent.is_file():
+        return HostError(
+            f"{path} cannot be written: what should be its folder is a file.",
+            f"Name another place: ls -ld {pasted(path.parent)}",
+        )
     return HostError(
         f"{path} cannot be written: {error.strerror or error}.",
         "Check the free space and the owner of that folder: df -h, ls -ld",

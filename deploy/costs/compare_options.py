@@ -15,7 +15,7 @@ from infra.argument import pasted
 from infra.asked import Flag, either
 from infra.errors import UsageError
 from serving.sizing.size_options import PlanOption
-from serving.sizing.traffic_class import MOST_PROMISED_S
+from serving.sizing.traffic_class import MOST_PROMISED_S, check_promised
 
 # The bounds are of typing errors: nobody has such a traffic.
 LEAST_MTOK, MOST_MTOK = Decimal("0.000001"), 10**9
@@ -131,6 +131,8 @@ class Question(HowBought, SlowerOrHere):
             raise UsageError(
                 "A kind of text already sets the ratio.", "Use --token-ratio or --content, not both."
             )
+        check_promised("ttft", self.ttft)
+        check_promised("tpot", self.tpot)
         read = self.cache_read_fraction or Decimal(0)
         check_cached(1 - read - self.cache_write_fraction - self.cache_write_1h_fraction)
         check_served(self.classes)

@@ -95,7 +95,7 @@ class KnobOptions(BoughtKnobs):
     egress_gb: Annotated[Decimal | None, Flag(kind=float), bounded("egress_gb")] = None
     usd_per_egress_gb: Annotated[Decimal | None, Flag(kind=float), bounded("usd_per_egress_gb")] = None
     other_usd_per_month: Annotated[Decimal | None, Flag(kind=float), bounded("other_usd_per_month")] = None
-    ops_fte: Annotated[Decimal | None, Flag(kind=float), bounded("ops_fte")] = None
+    ops_fte: Annotated[Decimal | None, Flag(kind=float, unit="share"), bounded("ops_fte")] = None
     usd_per_fte_year: Annotated[Decimal | None, Flag(kind=float), bounded("usd_per_fte_year")] = None
     life_years: Annotated[Decimal | None, Flag(kind=float), bounded("life_years")] = None
     residual_fraction: Annotated[Decimal | None, Flag(kind=float), bounded("residual_fraction")] = None

@@ -105,12 +105,46 @@ def checked_regions(names: tuple[str, ...]) -> tuple[str, ...]:
         if name not in known_regions():
             from difflib import get_close_matches
 
-            near = get_close_matches(name, known_regions(), n=3)
+            near = sold_elsewhere(name) or get_close_matches(name, known_regions(), n=3)
             raise UsageError(
                 f"{name!r} is not a region of AWS.",
                 f"Did you mean {' or '.join(near)}?" if near else "For example: --region us-east-1",
             )
     return names
+
+
+CITIES = {
+    "frankfurt": "eu-central-1",
+    "zurich": "eu-central-2",
+    "dublin": "eu-west-1",
+    "ireland": "eu-west-1",
+    "london": "eu-west-2",
+    "paris": "eu-west-3",
+    "stockholm": "eu-north-1",
+    "milan": "eu-south-1",
+    "spain": "eu-south-2",
+    "madrid": "eu-south-2",
+    "virginia": "us-east-1",
+    "ashburn": "us-east-1",
+    "ohio": "us-east-2",
+    "california": "us-west-1",
+    "oregon": "us-west-2",
+    "montreal": "ca-central-1",
+    "tokyo": "ap-northeast-1",
+    "osaka": "ap-northeast-3",
+    "seoul": "ap-northeast-2",
+    "singapore": "ap-southeast-1",
+    "sydney": "ap-southeast-2",
+    "mumbai": "ap-south-1",
+    "saopaulo": "sa-east-1",
+}
+"""Regions of AWS by the places that they are in, as AWS's list of regions calls them; other clouds name theirs so."""
+
+
+def sold_elsewhere(name: str) -> list[str]:
+    """The region of AWS in the place that a name of another cloud's, or of a place, holds; none where it holds none."""
+    plain = name.lower().replace("-", "").replace("_", "").replace(" ", "")
+    return [region for city, region in CITIES.items() if city in plain][:1]
 
 
 @cache

@@ -2,9 +2,11 @@
 
 from infra.argument import pasted
 from infra.asked import either
+from infra.catalog import machine, meant
 from infra.errors import UsageError
 from serving.model.models import model, models
 from serving.sizing.capacity import Question
+from serving.sizing.owned import Owned
 from serving.sizing.size import as_seen, is_checkpoint
 from serving.sizing.size_options import LONGEST, Options, check_precision
 from serving.sizing.sized_model import named, precisions
@@ -17,6 +19,8 @@ def check(question: Question) -> None:
     check_model(question.model)
     check_precision(question.precision, question.model)
     check_machines((*question.machines, *(owned.machine for owned in question.have)))
+    for owned in question.have:
+        check_owned(owned)
     check_lengths(seen(question))
 
 
@@ -51,6 +55,17 @@ def check_machines(names: tuple[str, ...]) -> None:
             "Capacity counts machines of a shape, and local is the one that is here.",
             "Name its shape, for example 2xA100-80GB.",
         )
+
+
+def check_owned(owned: Owned) -> None:
+    """Raise UsageError for a shape that nobody has, with a hint of what --have takes."""
+    try:
+        machine(owned.machine)
+    except UsageError as error:
+        if choices := meant(owned.machine):
+            hint = f"Say which: --have {owned.model_copy(update={'machine': choices[0]})}"
+            raise UsageError(str(error), hint) from None
+        raise
 
 
 def check_lengths(question: Question) -> None:

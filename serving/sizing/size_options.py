@@ -1,5 +1,6 @@
 """What may be asked of sizing: each option with its flag, default, check and help; what cannot be meant together."""
 
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -24,8 +25,19 @@ Dtype = Literal["auto", "bfloat16", "float16", "half", "float32", "float"]
 
 
 def in_any_case(typed: str | None) -> str | None:
-    """As corral writes it."""
-    return typed and typed.lower()
+    """As corral writes it. Raises UsageError, with what is meant, for another name of so many bits."""
+    said = typed and typed.lower()
+    bits = re.search(r"(?<!\d)(?:4|8|16)(?!\d)", said or "")
+    if said not in PRECISIONS and bits:
+        raise UsageError(f"--precision {typed!r} is unknown.", OF_BITS[bits[0]])
+    return said
+
+
+OF_BITS = {
+    "4": "Of 4 bits there are two: --precision int4 (w4a16) and --precision nvfp4",
+    "8": "Of 8 bits there is fp8: --precision fp8",
+    "16": "Of 16 bits there is bf16: --precision bf16",
+}
 
 
 Tokens = Annotated[int, Field(ge=1, le=LONGEST)]

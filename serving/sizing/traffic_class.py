@@ -35,6 +35,22 @@ def countable(lengths: Lengths) -> Lengths:
     return lengths
 
 
+LONGEST_WAIT_S = {"ttft": 600.0, "tpot": 10.0}
+"""Beyond it milliseconds are meant: a million tokens of prompt are answered in three minutes on old GPUs."""
+
+
+def check_promised(which: str, seconds: float | None, said: str = "", flag: str = "--") -> None:
+    """Raise UsageError for a promise of a time that nobody waits: milliseconds, typed as seconds, are asked about."""
+    if seconds is None or seconds <= LONGEST_WAIT_S[which]:
+        return
+    is_milliseconds = seconds <= 1000 * LONGEST_WAIT_S[which]
+    option = f"{flag}{which}{' ' if flag else '='}"
+    raise UsageError(
+        f"{said or f'{option}{seconds:g}'} is {seconds:,.0f} seconds, longer than anybody waits.",
+        f"Did you mean {option}{seconds:g}ms?" if is_milliseconds else f"For example: {option}500ms",
+    )
+
+
 SomeLengths = Annotated[Lengths, AfterValidator(countable)]
 Promised = Annotated[float, Field(gt=0, le=MOST_PROMISED_S)]
 
@@ -122,6 +138,7 @@ def promise_typed(name: str, which: str, text: str) -> float:
         raise UsageError(f"The {which} of --class {name}, {text}, {error}.", EXAMPLE) from None
     if not 0 < seconds <= MOST_PROMISED_S:
         raise UsageError(f"The {which} of --class {name}, {text}, is not above 0.", EXAMPLE)
+    check_promised(which, seconds, f"The {which} of --class {name}, {text},", flag="")
     return seconds
 
 

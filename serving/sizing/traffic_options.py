@@ -14,6 +14,7 @@ from serving.sizing.traffic import HOURS_PER_MONTH, MOST, Promise, Traffic
 from serving.sizing.traffic_class import (
     AskedClasses,
     TrafficClass,
+    check_promised,
     check_whole,
     class_means,
     made_whole,
@@ -97,6 +98,13 @@ class LatencyOptions(Asked):
     """Promised seconds a token after it."""
     percentile: Annotated[float | None, Field(ge=50, lt=100, examples=[99])] = None
     """Of a hundred requests so many keep it. [a plan's; 95]"""
+
+    @model_validator(mode="after")
+    def somebody_waits_that_long(self) -> Self:
+        """Raises UsageError."""
+        check_promised("ttft", self.ttft)
+        check_promised("tpot", self.tpot)
+        return self
 
     def before(self, planned: Promise | None) -> Promise:
         """What was typed, and in place of what was not what a plan promises, or nothing."""

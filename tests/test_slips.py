@@ -1,0 +1,136 @@
+"""Slips of the finger and names of elsewhere: what is meant is told, and what is right beside them is taken."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from deploy.costs.knobs import KnobOptions
+from infra.aws.boto import CITIES, checked_regions, known_regions
+from infra.catalog import meant
+from infra.errors import DocumentError, HostError, UsageError
+from infra.record import write_text_atomically
+from serving.sizing.capacity import Capacity
+from serving.sizing.plan import Plan
+from serving.sizing.size_options import PrecisionOptions
+from serving.sizing.traffic_options import LatencyOptions
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("int8", "Of 8 bits there is fp8: --precision fp8"),
+        ("w8a16", "Of 8 bits there is fp8: --precision fp8"),
+        ("8bit", "Of 8 bits there is fp8: --precision fp8"),
+        ("4-bit", "Of 4 bits there are two: --precision int4 (w4a16) and --precision nvfp4"),
+        ("FP16", "Of 16 bits there is bf16: --precision bf16"),
+        ("int2", "One of: bf16, fp8, int4, nvfp4"),
+        ("q48", "One of: bf16, fp8, int4, nvfp4"),
+    ],
+)
+def test_a_number_of_bits_is_told_which_precisions_have_them(typed: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        PrecisionOptions.of({"precision": typed})
+    assert (str(refused.value), refused.value.hint) == (f"--precision {typed!r} is unknown.", hint)
+
+
+@pytest.mark.parametrize("typed", ["bf16", "FP8", "int4", "NVFP4"])
+def test_a_precision_is_taken_in_any_case(typed: str) -> None:
+    assert PrecisionOptions.of({"precision": typed}).precision == typed.lower()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence", "hint"),
+    [
+        (
+            {"ttft": "1000"},
+            "--ttft 1000 is 1,000 seconds, longer than anybody waits.",
+            "Did you mean --ttft 1000ms?",
+        ),
+        ({"tpot": "50"}, "--tpot 50 is 50 seconds, longer than anybody waits.", "Did you mean --tpot 50ms?"),
+        (
+            {"ttft": "1e9"},
+            "--ttft 1e+09 is 1,000,000,000 seconds, longer than anybody waits.",
+            "For example: --ttft 500ms",
+        ),
+    ],
+)
+def test_milliseconds_typed_as_seconds_are_asked_about(
+    typed: dict[str, str], sentence: str, hint: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        LatencyOptions.of(typed)
+    assert (str(refused.value), refused.value.hint) == (sentence, hint)
+
+
+def test_what_a_long_prompt_takes_may_be_promised() -> None:
+    found = LatencyOptions.of({"ttft": "10min", "tpot": "10"})
+    assert (found.ttft, found.tpot) == (600, 10)
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("eu-frankfurt-1", "Did you mean eu-central-1?"),
+        ("Ireland", "Did you mean eu-west-1?"),
+        ("us-ashburn-1", "Did you mean us-east-1?"),
+        ("us-est-1", "Did you mean us-west-1 or us-east-1 or us-west-2?"),
+    ],
+)
+def test_a_region_of_another_cloud_is_told_by_its_place(typed: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        checked_regions((typed,))
+    assert refused.value.hint == hint
+
+
+def test_every_place_has_a_region_of_aws() -> None:
+    assert set(CITIES.values()) <= set(known_regions())
+
+
+@pytest.mark.parametrize(
+    ("typed", "shapes"),
+    [
+        ("8xA100", ("8xA100-40GB", "8xA100-80GB")),
+        ("H200", ("1xH200",)),
+        ("8xH200", ("8xH200",)),
+        ("toaster", ()),
+    ],
+)
+def test_the_shapes_that_a_name_may_stand_for(typed: str, shapes: tuple[str, ...]) -> None:
+    assert meant(typed) == shapes
+
+
+def test_people_are_a_share_of_a_job() -> None:
+    assert KnobOptions.of({"ops_fte": "25%"}).ops_fte == Decimal("0.25")
+    assert KnobOptions.of({"ops_fte": "2"}).ops_fte == 2
+
+
+def test_a_document_of_another_kind_is_named_with_the_one_that_is_wanted(tmp_path: Path) -> None:
+    """But not what only says so of itself, in words that no kind has."""
+    plan = Path(__file__).parent / "data" / "compare" / "plan.json"
+    with pytest.raises(DocumentError) as refused:
+        Capacity.read(plan)
+    assert (str(refused.value), refused.value.hint) == (
+        f"{plan} is a document of another kind (plan), and not a capacity plan.",
+        "Name a capacity plan in its place.",
+    )
+    path = tmp_path / "odd.json"
+    path.write_text('{"document": "a plan\\nof mine"}', encoding="utf-8")
+    with pytest.raises(DocumentError, match="is not a plan this version can read"):
+        Plan.read(path)
+
+
+def test_a_folder_in_the_place_of_a_file_is_told_as_that(tmp_path: Path) -> None:
+    with pytest.raises(HostError) as refused:
+        write_text_atomically(tmp_path, "text")
+    assert (str(refused.value), refused.value.hint) == (
+        f"{tmp_path} is a folder, and a file is to be written there.",
+        f"Name a file in it: {tmp_path}/FILE",
+    )
+    (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(HostError) as refused:
+        write_text_atomically(tmp_path / "plan.json" / "x.json", "text")
+    assert (str(refused.value), refused.value.hint) == (
+        f"{tmp_path}/plan.json/x.json cannot be written: what should be its folder is a file.",
+        f"Name another place: ls -ld {tmp_path}/plan.json",
+    )
