@@ -56,8 +56,8 @@ AGAIN = "Make it again with the command that wrote it, or look at it: head {0}"
         ),
         (
             b'{"document": "plan", "schema_version": 1}',
-            "{0} is not a note this version can read: document: Input should be 'note'.",
-            AGAIN,
+            "{0} is a document of another kind (plan), and not a note.",
+            "Name a note in its place.",
         ),
         (
             b'{"schema_version": "new"}',
