@@ -101,7 +101,7 @@ class Document(Record):
                 ) from None
             if other := other_kind(error):
                 raise DocumentError(
-                    f"{where} is a document of another kind ({other}), and not {with_article(cls.kind)}.",
+                    f"{unreadable}: it is a document of another kind ({other}).",
                     f"Name {with_article(cls.kind)} in its place.",
                 ) from None
             said = other_version(error, cls, where) or f"{unreadable}: {first_problem(error)}."

@@ -56,7 +56,7 @@ AGAIN = "Make it again with the command that wrote it, or look at it: head {0}"
         ),
         (
             b'{"document": "plan", "schema_version": 1}',
-            "{0} is a document of another kind (plan), and not a note.",
+            "{0} is not a note this version can read: it is a document of another kind (plan).",
             "Name a note in its place.",
         ),
         (

@@ -111,7 +111,7 @@ def test_a_document_of_another_kind_is_named_with_the_one_that_is_wanted(tmp_pat
     with pytest.raises(DocumentError) as refused:
         Capacity.read(plan)
     assert (str(refused.value), refused.value.hint) == (
-        f"{plan} is a document of another kind (plan), and not a capacity plan.",
+        f"{plan} is not a capacity plan this version can read: it is a document of another kind (plan).",
         "Name a capacity plan in its place.",
     )
     path = tmp_path / "odd.json"
