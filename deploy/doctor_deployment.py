@@ -22,7 +22,7 @@ from deploy.up_request import SizedFirst
 from infra.argument import pasted
 from infra.asked import again
 from infra.errors import CorralError, ServerError, UsageError
-from infra.lifetime import LONGEST_MINUTES
+from infra.lifetime import LONGEST_DAYS
 from infra.quantity import counted
 from infra.say import no_questions, progress
 from serving.model.models import models
@@ -178,7 +178,7 @@ def of_certificate(name: str) -> Iterator[Checkup]:
 def hours_beyond(end: str) -> int:
     """Whole hours from now that are four more than are left, as far as a life may be so long."""
     left_s = (datetime.fromisoformat(end) - datetime.now(UTC)).total_seconds()
-    return min(LONGEST_MINUTES // 60, max(0, math.ceil(left_s / 3600)) + 4)
+    return min(LONGEST_DAYS * 24, max(0, math.ceil(left_s / 3600)) + 4)
 
 
 def of_engine(deployment: Deployment) -> Checkup:

@@ -127,8 +127,13 @@ def should_have_served(report: Egress, asked: VerifyOptions) -> list[Expected]:
 HELD = {True: "holds", False: "DOES NOT HOLD", None: "not checked"}
 
 
-def verified_text(path: Path, verified: Verified) -> str:
-    """What a person is told."""
+def verified_text(path: Path, checked: Checked) -> str:
+    """What a person is told: the sum that the report holds, and that of the file that holds it."""
+    report, verified = checked
     rows = [(finding.what, HELD[finding.holds], finding.said) for finding in verified.findings]
     head = f"{path}: {verified.name}, {verified.verdict}, {verified.made_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{head}\n{table([('sha256', HELD[True], verified.file_sha256), *rows])}"
+    sums = [
+        ("sha256", HELD[True], f"{report.sha256} (as the report says of itself)"),
+        ("file", "", f"{verified.file_sha256} (sha256sum {pasted(path)})"),
+    ]
+    return f"{head}\n{table([*sums, *rows])}"

@@ -129,7 +129,8 @@ def test_what_is_not_signed_is_said_to_be_and_shown_to_a_person(
     assert run(["egress", "verify", str(path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{path}: scout, proved, 2026-11-26 12:00:00 UTC",
-        f"  sha256     holds        {hashlib.sha256(path.read_bytes()).hexdigest()}",
+        f"  sha256     holds        {json.loads(path.read_text())['sha256']} (as the report says of itself)",
+        f"  file                    {hashlib.sha256(path.read_bytes()).hexdigest()} (sha256sum {path})",
         "  verdict    holds        proved follows from the counters of 1 host",
         "  signature  not checked  unsigned: its sha256 shows damage to it, not who wrote it",
         f"  rules      holds        gpu-1: those that this corral writes ({RULES_SHA256[:12]})",

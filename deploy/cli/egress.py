@@ -59,10 +59,11 @@ def verify(
     from infra.record import write_text_atomically
     from infra.say import Told, emit, fail
 
-    made, verified = verify(report, asked)
+    checked = verify(report, asked)
+    made, verified = checked
     if asked.html:
         write_text_atomically(asked.html, page(made, verified))
-    emit(verified, verified_text(report, verified), as_json)
+    emit(verified, verified_text(report, checked), as_json)
     if verified.problems:
         first, *more = verified.problems
         sentence = f"It does not hold: {first}{f' (and {len(more)} more)' if more else ''}."

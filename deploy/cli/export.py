@@ -25,9 +25,12 @@ def export(
     from deploy.export.export_options import ask_for
     from deploy.export.formats import export as render
     from deploy.export.write import shown, write
+    from deploy.targets.deployment import load
     from infra.say import emit, progress
 
-    rendered = render(options.to, ask_for(*plan_of(what), options))
+    plan, beside = plan_of(what)
+    deployed = load(what) if beside is None else None
+    rendered = render(options.to, ask_for(plan, beside, options, deployed))
     if options.output:
         for path in write(rendered, options.output, options.force):
             progress(f"wrote {path}")

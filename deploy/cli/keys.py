@@ -21,8 +21,12 @@ def add(name: Name, person: Person, limits: KeyLimits, as_json: Json = False) ->
     from deploy.gateway.gateway import folder, load
     from deploy.gateway.gateway_text import new_key
     from deploy.gateway.key_store import add as make
+    from deploy.gateway.keys import check_served
+    from deploy.targets import deployment as deployments
     from infra.say import emit
 
+    serve = deployments.load(name).plan.serve
+    check_served(limits, (serve.served_model_name, *serve.adapters))
     made = make(folder(name), load(name).asked, person, limits)
     emit(made, new_key(made), as_json)
 

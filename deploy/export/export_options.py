@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
+from deploy.export.deployed import answers_at
 from deploy.export.formats import FORMATS
 from deploy.export.rendering import Ask, RoutedClass
 from deploy.export.routed_classes import compared_classes, planned_classes, routed
@@ -75,8 +76,12 @@ class ExportOptions(NameOptions, RouterOptions, WatchOptions, BoxOptions, LoraOp
         return options
 
 
-def ask_for(planned: Plan, beside: Path | None, options: ExportOptions) -> Ask:
+def ask_for(
+    planned: Plan, beside: Path | None, options: ExportOptions, deployed: deployments.Deployment | None = None
+) -> Ask:
     """What is to be rendered; the plan's file lies in that folder, None for a deployment's, which was looked at then.
+
+    A deployment that is named gives its name and where its servers answer.
 
     Raises UsageError or DocumentError; asks nobody.
     """
@@ -86,14 +91,14 @@ def ask_for(planned: Plan, beside: Path | None, options: ExportOptions) -> Ask:
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
     if plan.carried and plan.carried.servers != options.replicas:
         progress(one_of(plan.carried) or "The plan is of one server.")
+    own_name = deployed.name if deployed else deployments.default_name(plan)
+    known = answers_at(options.to, deployed) if deployed and not options.endpoints else ()
     return Ask(
         plan=plan,
-        name=deployments.checked_name(
-            options.name if options.name is not None else deployments.default_name(plan)
-        ),
+        name=deployments.checked_name(options.name if options.name is not None else own_name),
         replicas=options.replicas,
         namespaces=options.namespaces,
-        endpoints=options.endpoints,
+        endpoints=options.endpoints or known,
         claude_model=options.claude_model,
         falls_back=options.fallback_to_claude,
         ttft_s=options.ttft,

@@ -13,7 +13,10 @@ from serving.sizing.traffic_class import check_whole
 
 
 def checked_url(text: str) -> str:
-    """A base URL, without /v1. Raises UsageError for anything else, and for one with a key or password in it."""
+    """A base URL, without the /v1 or /metrics that is asked there.
+
+    Raises UsageError for anything else, and for one with a key or password in it.
+    """
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -26,7 +29,9 @@ def checked_url(text: str) -> str:
             "--endpoint has more than an address in it.",
             f"Keys go through the environment; give {parts.scheme}://{parts.netloc.rpartition('@')[2]}",
         )
-    return text.rstrip("/").removesuffix("/v1")
+    for asked_there in ("/v1", "/metrics"):
+        text = text.rstrip("/").removesuffix(asked_there)
+    return text.rstrip("/")
 
 
 def each_once(urls: tuple[str, ...]) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def revoke(folder: Path, asked: GatewayOptions, key: str) -> tuple[Key, ...]:
     """
     now, gone = keys.now_utc(), []
     with changing(folder, asked) as change:
-        for old in Keys(keys=tuple(change.known)).named(key):
+        for old in Keys(keys=tuple(change.known)).named(key, deployment_of(folder)):
             ended = old if old.revoked_at else old.model_copy(update={"revoked_at": now})
             change.known[change.known.index(old)] = ended
             change.told.append(ended)
@@ -66,7 +66,7 @@ def rotate(folder: Path, asked: GatewayOptions, key: str, overlap: str) -> NewKe
     """A key in place of another, which stays good for the overlap. Raises UsageError."""
     now = keys.now_utc()
     with changing(folder, asked) as change:
-        old = one(Keys(keys=tuple(change.known)), key)
+        old = one(Keys(keys=tuple(change.known)), key, deployment_of(folder))
         new, shown = keys.successor(old, now)
         until = now + keys.span(minutes(overlap, "--overlap"))
         ending = old.model_copy(update={"expires_at": min(old.expires_at or until, until)})
@@ -76,15 +76,21 @@ def rotate(folder: Path, asked: GatewayOptions, key: str, overlap: str) -> NewKe
     return shown
 
 
-def one(known: Keys, key: str) -> Key:
+def deployment_of(folder: Path) -> str:
+    """Whose gateway's folder it is."""
+    return folder.parent.name
+
+
+def one(known: Keys, key: str, deployment: str) -> Key:
     """The one good key that is meant. Raises UsageError where it is none, or one of several."""
     now = keys.now_utc()
-    found = [each for each in known.named(key) if each.state(now) == "good"]
+    all_of_it = known.named(key, deployment)
+    found = [each for each in all_of_it if each.state(now) == "good"]
     if len(found) != 1:
         which = ", ".join(each.id for each in found)
         raise UsageError(
             f"{key!r} has {len(found)} keys that are good.",
-            f"Name one: {which}" if found else "Add one: corral keys add",
+            f"Name one: {which}" if found else f"Add one: corral keys add {deployment} {all_of_it[0].person}",
         )
     return found[0]
 

@@ -19,6 +19,8 @@ PREFIX = "sk-corral-"
 PERSON = r"^[a-z0-9][a-z0-9._@-]{0,39}$"
 MODEL = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
 SHOWN_DIGITS = 8
+LONGEST_DAYS = 366
+"""Of a key that ends by itself: one that is to be good for longer is rotated, or good until it is revoked."""
 
 Model = Annotated[str, Field(pattern=MODEL)]
 WholeOrNone = Annotated[int | None, Flag(kind=int)]
@@ -28,7 +30,7 @@ class KeyLimits(Asked):
     """What a key may do. None is what the gateway says for every key."""
 
     expires: str | None = None
-    """How long it is good for, such as 90m, 8h or 30d. [default: until it is revoked]"""
+    """How long it is good for, such as 8h or 90d, up to 366d. [default: until it is revoked]"""
     model: tuple[Model, ...] = ()
     """A model or adapter that it may ask for; repeatable. [default: all that are served]"""
     requests_per_minute: WholeOrNone = Field(default=None, ge=1, le=1_000_000)
@@ -80,12 +82,13 @@ class Keys(Document):
     keys: tuple[Key, ...] = ()
     """In the order in which they were made."""
 
-    def named(self, key: str) -> tuple[Key, ...]:
-        """The key of that id, or all of that person. Raises UsageError where there is none."""
+    def named(self, key: str, deployment: str) -> tuple[Key, ...]:
+        """The key of that id, or all of that person. Raises UsageError where that deployment's gateway has none."""
         found = tuple(each for each in self.keys if key in (each.id, each.person))
         if not found:
             raise UsageError(
-                f"There is no key and nobody called {key!r}.", "See which there are: corral keys list"
+                f"There is no key and nobody called {key!r}.",
+                f"See which there are: corral keys list {deployment}",
             )
         return found
 
@@ -113,6 +116,15 @@ def checked_person(person: str) -> str:
     )
 
 
+def check_served(limits: KeyLimits, served: tuple[str, ...]) -> None:
+    """Raise UsageError for a key that is for a name which nobody serves: each of its requests would be refused."""
+    if others := [model for model in limits.model if model not in served]:
+        raise UsageError(
+            f"{others[0]} is not served here; what is: {', '.join(served)}.",
+            f"Name what requests ask for: --model {served[0]}",
+        )
+
+
 def span(of_minutes: int) -> timedelta:
     """So many minutes."""
     return timedelta(minutes=of_minutes)
@@ -127,7 +139,7 @@ def made(person: str, limits: KeyLimits, now: datetime) -> tuple[Key, NewKey]:
     """A new key of 256 random bits: as it is kept, and as it is shown."""
     secret = f"{PREFIX}{secrets.token_urlsafe(32)}"
     digest = hashed(secret)
-    until = now + span(minutes(limits.expires, "--expires")) if limits.expires else None
+    until = now + span(minutes(limits.expires, "--expires", LONGEST_DAYS)) if limits.expires else None
     kept = Key(
         id=f"{person}-{digest[:SHOWN_DIGITS]}",
         person=person,
