@@ -1,6 +1,7 @@
 """Keeping the way to a server open: Session Manager ends a tunnel that is idle, and any after about an hour."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from deploy.targets.abilities import Replicated
 from deploy.targets.choose import place_of
@@ -25,26 +26,37 @@ def keep(
     """
     place, told, others = place_of(deployment), None, dict[str, Endpoint]()
     while True:
-        try:
+        with telling(say):
             endpoint = place.endpoint(deployment)
             if endpoint != told:
                 opened(endpoint)
                 told = endpoint
             client.health(endpoint)
-            for name, other in beside(place, deployment, endpoint).items():
-                if other != others.get(name):
-                    say(f"connect: {name} answers at {other.base_url}")
-                    others[name] = other
-                client.health(other)
-        except (EndpointError, HostError) as error:
-            say(f"connect: {error.message}")
+        with telling(say):  # also where the first is away
+            for name, other in beside(place, deployment).items():
+                with telling(say):
+                    if other != others.get(name):
+                        say(f"connect: {name} answers at {other.base_url}")
+                        others[name] = other
+                    client.health(other)
         sleep(LOOK_EVERY_S)
 
 
-def beside(place: object, deployment: Deployment, first: Endpoint) -> dict[str, Endpoint]:
-    """The other replicas, by name, each by a way that is opened if need be."""
+@contextmanager
+def telling(say: Callable[[str], None]) -> Iterator[None]:
+    """Say what cannot be reached, and go on."""
     try:
-        each = place.answering(deployment, opens=True) if isinstance(place, Replicated) else {}
+        yield
+    except (EndpointError, HostError) as error:
+        say(f"connect: {error.message}")
+
+
+def beside(place: object, deployment: Deployment) -> dict[str, Endpoint]:
+    """The replicas after the first, by name, each by a way that is opened if need be."""
+    if not isinstance(place, Replicated) or place.count(deployment) == 1:
+        return {}
+    try:
+        _, *others = place.answering(deployment, opens=True).items()
     except UsageError:  # they take different keys, which their status tells
         return {}
-    return {name: other for name, other in each.items() if other != first}
+    return dict(others)

@@ -183,7 +183,11 @@ def join_command(name: str, rank: int, addresses: tuple[str, ...]) -> tuple[str,
     """
     for address in addresses:
         if not is_address(address):
-            raise HostError(f"{address!r} is no address that a host can have.", "Nothing was started.")
+            raise HostError(
+                f"{address!r} is no address that a host can have.",
+                "Nothing was started. Name each host by its IP address, --host ops@10.0.0.5, or give it one as "
+                "HostName in ~/.ssh/config.",
+            )
     return (f"{root(name)}/bin/join", str(rank), *addresses)
 
 

@@ -171,6 +171,10 @@ def restart(deployment: Deployment) -> Endpoint:
     return turn_to(deployment)
 
 
+def require_whole(deployment: Deployment) -> None:
+    pass
+
+
 def keep(deployment: Deployment) -> None:
     (host,) = deployment.hosts
     UNITS[host].kept = deployment.release

@@ -59,7 +59,12 @@ REFUSALS: dict[str, tuple[Callable[[], object], Told]] = {
     ),
     "a peer that is no address": (
         lambda: host.join_command("scout", 1, ("10.0.0.5", "fe80::1%eth0")),
-        (HostError, "'fe80::1%eth0' is no address that a host can have.", "Nothing was started."),
+        (
+            HostError,
+            "'fe80::1%eth0' is no address that a host can have.",
+            "Nothing was started. Name each host by its IP address, --host ops@10.0.0.5, or give it one as HostName in "
+            "~/.ssh/config.",
+        ),
     ),
     "a host that is none": (
         lambda: ssh.checked_destination("-oProxyCommand=x"),

@@ -14,6 +14,7 @@ from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ssh import bringing, host_checks, host_setup, tunnels
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import Brought
+from deploy.targets.ssh.options import SshOptions
 from deploy.targets.ssh.tunnels import Tunnels
 from infra.errors import CorralError, HostError, ServerError, UsageError
 from serving.sizing.plan import Plan
@@ -105,6 +106,23 @@ def test_wheels_and_a_chat_template_are_brought(tmp_path: Path) -> None:
     written = {file.path: file.content for file in bringing.files_for(asked, setup)}
     assert written["/opt/corral/scout/chat_template.jinja"] == "{{ messages }}"
     assert Deployment.parse(written["/opt/corral/scout/record.json"], "record") == asked
+
+
+def test_the_engine_is_noted_as_a_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for typed, noted in (("vllm-env", str(tmp_path / "vllm-env")), ("/srv/vllm", "/srv/vllm"), (None, "")):
+        made, _ = ssh.wished(deployment(), SshOptions(hosts=("gpu-1",), engine=typed))
+        assert (made.hosts, made.engine) == (("gpu-1",), noted)
+
+
+def test_a_packed_engine_is_told_from_one_that_is_brought(tmp_path: Path) -> None:
+    (tmp_path / "engine.tar").write_bytes(b"")
+    with pytest.raises(UsageError) as error:
+        host_setup.brought(deployment(engine=str(tmp_path / "engine.tar")))
+    assert error.value.message == (
+        f"{tmp_path}/engine.tar is a packed engine, which rented machines take from S3; hosts over SSH are brought "
+        "the engine."
+    )
 
 
 @pytest.mark.parametrize(

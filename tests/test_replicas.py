@@ -23,6 +23,7 @@ from test_owned_line import plan as plan
 
 from deploy.gateway import gateway
 from deploy.gateway.gateway_options import GatewayOptions
+from deploy.keep_open import keep
 from deploy.releases import canary, release, short_probe
 from deploy.releases.release import Figures
 from deploy.targets.deployment import folder, load
@@ -186,6 +187,50 @@ def test_the_servers_of_a_gateway_are_the_ends_of_the_tunnels(
         ("gpu-1", "127.0.0.1", ports["gpu-1"], True), ("gpu-2", "127.0.0.1", ports["gpu-2"], True),
     ]  # fmt: skip
     assert [len(list(box.folder.glob("forward-*"))) for box in provisioned] == [1, 1]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_host_that_is_away_hides_no_other(
+    lost: int, provisioned: tuple[Box, Box], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("serve", "scout")[0] == 0
+    facts = provisioned[lost].folder / "facts"
+    kept = facts.read_text() if facts.exists() else None
+    facts.write_text("Welcome to the switch\n")
+    there, away = ("gpu-2", "gpu-1") if lost == 0 else ("gpu-1", "gpu-2")
+
+    code, out, _ = corral("status", "scout", "--json")
+    states = {each["name"]: each["state"] for each in json.loads(out)["endpoints"]}
+    assert (code, states) == (7, {there: "serving", away: "unknown"})
+
+    code, out, _ = corral("hosts", "show", "gpu-1", "gpu-2", "--json")
+    seen = json.loads(out)
+    assert (code, [each["host"] for each in seen["hosts"]], [*seen["away"]]) == (11, [there], [away])
+    assert f"\n{away}\n  What the host says" in f"\n{corral('hosts', 'show', 'gpu-1', 'gpu-2')[1]}"
+
+    opened, said, asked = list[Endpoint](), list[str](), list[str]()
+
+    def health(endpoint: Endpoint) -> None:
+        asked.append(endpoint.base_url)
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "health", health)
+    with pytest.raises(KeyboardInterrupt):
+        keep(load("scout"), opened.append, said.append, interrupted)
+    ports = Tunnels.read(folder("scout") / "tunnels.json").local_ports
+    assert f"http://127.0.0.1:{ports[there]}" in asked
+    assert [each.base_url for each in opened] == ([] if lost == 0 else [f"http://127.0.0.1:{ports['gpu-1']}"])
+    if lost == 0:
+        assert said[0].startswith("connect: What the host says about itself cannot be read")
+        assert said[1:] == [f"connect: gpu-2 answers at http://127.0.0.1:{ports['gpu-2']}"]
+
+    if kept is not None:
+        facts.write_text(kept)
+    else:
+        facts.unlink()
+    assert corral("down", "scout")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from deploy.releases import canary, release, settling, short_probe
 from deploy.releases.release import Figures, Trial
 from deploy.targets import table
 from deploy.targets.deployment import folder, load
+from deploy.targets.local import place as local
 from deploy.targets.place import State
 from infra.errors import HostError, ServerError, UsageError
 from serving.vllm import stopping
@@ -225,6 +226,29 @@ def test_the_ill_replica_comes_first_and_none_is_ended_before_it_is_idle(
     rack.UNITS["gpu2"].now = "dead"  # type: ignore[attr-defined]
     assert roll() == (0, [])
     assert seen == [("gpu2", "dead"), ("gpu1", "serving")]
+
+
+def test_what_it_would_be_started_with_is_looked_for_before_anything_is_drained(
+    front: Front, roll: Roll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        rack, "require_whole", cut(ServerError("There is no vLLM on this machine.", "Install it."))
+    )
+    assert roll() == (7, ["error: There is no vLLM on this machine.", "hint: Install it."])
+    assert (front.drained, starts(), rack.UNITS["gpu1"].state()) == ([], [0, 0], "serving")
+    assert roll() == (0, [])
+
+
+def test_a_server_of_this_machine_is_not_ended_for_an_engine_that_is_gone(
+    front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CORRAL_VLLM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServerError, match="There is no vLLM on this machine"):
+        local.require_whole(deployment())
+    gone = deployment().model_copy(update={"engine": str(tmp_path / "bin/vllm")})
+    with pytest.raises(ServerError, match="release is not there any more"):
+        local.require_whole(gone)
 
 
 def test_nothing_is_rolled_where_nothing_is_served(front: Front, roll: Roll) -> None:

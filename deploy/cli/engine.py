@@ -41,7 +41,10 @@ def pack(
     file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="Where to write it.")],
     as_json: Json = False,
 ) -> None:
-    """Pack the engine of this machine for hosts without internet: provision --engine s3://BUCKET/FILE.tar."""
+    """Pack the engine of this machine for rented machines without internet: --engine s3://BUCKET/FILE.tar.
+
+    A host over SSH is brought the engine itself, --engine vllm-env: for that nothing is packed.
+    """
     import os
 
     from deploy.targets.deployment import home

@@ -14,13 +14,18 @@ Destinations = Annotated[
 
 
 @app.command("show")
-def show(destinations: Destinations, as_json: Json = False) -> None:
-    """Say what each host is (GPUs, driver, memory, disk, clock) and which deployments it carries; changes nothing."""
+def show(destinations: Destinations, as_json: Json = False) -> int:
+    """Say what each host is (GPUs, driver, memory, disk, clock) and which deployments it carries; changes nothing.
+
+    Exit code 11 where one cannot be asked; what the others say is told.
+    """
     from deploy.targets.ssh.owned_hosts import described, inventory
+    from infra.errors import HostError
     from infra.say import emit
 
     seen = inventory(destinations)
     emit(seen, described(seen), as_json)
+    return HostError.exit_code if seen.away else 0
 
 
 @app.command("adopt")

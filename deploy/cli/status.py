@@ -25,7 +25,11 @@ def status(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
+    """Ask the machine itself how a deployment is, with one real completion.
+
+    Exit code 0 where it serves, and where it starts, was stopped or was not started yet; 7 where it should serve and
+    does not, or cannot be asked. A watchdog that is to know of a stop too takes `state` of --json.
+    """
     from deploy.line import status, statuses
     from deploy.next_step import next_line
     from deploy.targets.deployment import home, load, names

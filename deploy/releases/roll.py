@@ -87,7 +87,8 @@ def roll(
     Raises UsageError where nothing is served, ServerError with the replica that failed: the others stay as they are.
     """
     present = deployments.load(name)
-    if not isinstance(place_of(present), StartsAnew):
+    anew = place_of(present)
+    if not isinstance(anew, StartsAnew):
         if next_of:
             holding(present)  # says how another release comes there
         raise UsageError(
@@ -107,7 +108,9 @@ def roll(
         new = brought(next_of(present, place), old, place, True, approve) if next_of else None
         if new is not None:
             old = measured(old, place)
-        elif answer := answers(status):
+        else:
+            anew.require_whole(present)
+        if new is None and (answer := answers(status)):
             old = old.model_copy(update={"answer": answer})
         step = Step(old, new or old, slower_at_most if new else None)
         done = Roll(name, place, step, present, to_all=next_of is None)

@@ -279,6 +279,10 @@ class StartsAnew(Protocol):
         """End what is served, once it has no request, and start it anew. Raises ServerError."""
         ...
 
+    def require_whole(self, deployment: Deployment) -> None:
+        """Raise ServerError where what it would be started with is not there, so that it is not ended first."""
+        ...
+
 
 @runtime_checkable
 class ProvesEgress(Protocol):

@@ -48,9 +48,10 @@ class Wishes(dict[str, dict[str, Any]]):
         """
         records = self.records()
         taken = set(records[target].model_fields) if target in records else set()
-        for place, typed in self.items():
-            if place != target and asked_for(records[place], typed) - taken - self.kept:
-                raise records[place].refused(place, target)
+        asked = {place: asked_for(records[place], typed) - self.kept for place, typed in self.items()}
+        if others := [place for place in self if place != target and asked[place] - taken]:
+            meant = max(others, key=lambda place: len(asked[place]))  # it takes the most of what was typed
+            raise records[meant].refused(meant, target)
         return records[target].of(self[target]) if target in self else None
 
 

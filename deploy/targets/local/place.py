@@ -271,6 +271,11 @@ def restart(deployment: Deployment) -> Endpoint:
     return turn_to(deployment)
 
 
+def require_whole(deployment: Deployment) -> None:
+    """Look for its engine, which is found anew at each start where none is noted. Raises ServerError."""
+    engines.engine_of(deployment)
+
+
 def is_accepted(deployment: Deployment) -> bool:
     """Whether its document is the one that is kept: it starts next, whoever starts it."""
     try:

@@ -6,17 +6,31 @@ from contextvars import copy_context
 from typing import TypeVar
 
 from deploy.targets.deployment import Deployment
-from infra.errors import UsageError
+from infra.errors import HostError, UsageError
 from infra.ssh import Host, checked_destination
 
 T = TypeVar("T")
 
 
-def on_each(deployment: Deployment, do: Callable[[Host], T]) -> list[T]:
-    """Do something on every host at once, in the order of the hosts. The first failure is raised when all are done."""
+def on_each(
+    deployment: Deployment,
+    do: Callable[[Host], T],
+    away: Callable[[str, HostError], T] | None = None,
+) -> list[T]:
+    """Do something on every host at once, in the order of the hosts. The first failure is raised when all are done.
+
+    With `away`, that is what is found of a host that cannot be asked; the failure is raised where none can.
+    """
+    failures: list[HostError] = []
 
     def at(destination: str) -> T:
-        return do(connected(destination))
+        try:
+            return do(connected(destination))
+        except HostError as error:
+            failures.append(error)
+            if away is None or len(failures) == len(destinations):
+                raise
+            return away(destination, error)
 
     destinations = checked_hosts(deployment)
     if len(destinations) == 1:
@@ -40,7 +54,7 @@ def checked_hosts(deployment: Deployment) -> tuple[str, ...]:
     if not named or (planned > 1 and len(named) != planned):
         raise UsageError(
             f"The plan is for {planned} hosts, and {len(named)} are named.",
-            f"Name each:{''.join(f' --host gpu-{number}' for number in range(1, planned + 1))}",
+            f"Name each:{''.join(f' --host ops@10.0.0.{number}' for number in range(1, planned + 1))}",
         )
     if len(set(named)) < len(named):
         raise UsageError("A host is named twice.", "Name each host once.")

@@ -5,7 +5,7 @@ from deploy.targets.place import Check
 from deploy.targets.ssh import host_unit, one_key, operators, tunnels
 from deploy.targets.ssh.fleet import connected, on_each
 from deploy.targets.ssh.host_setup import engine_brought
-from infra.errors import CorralError, UsageError
+from infra.errors import CorralError, ServerError, UsageError
 from infra.onhost.history import Name
 from infra.ssh import Host
 from infra.typed_path import typed_path
@@ -51,6 +51,15 @@ def missing(deployment: Deployment) -> str:
     """What of a release is not on a host any more."""
     said = on_each(deployment, lambda host: host_unit.release(deployment, "look", host).split("\n")[0])
     return "; ".join(f"{word} on {host}" for host, word in zip(deployment.hosts, said, strict=True) if word)
+
+
+def require_whole(deployment: Deployment) -> None:
+    """Raise ServerError where its release is not whole on every host; one that never was upgraded has none."""
+    if deployment.release and (gone := missing(deployment)):
+        raise ServerError(
+            f"{deployment.name} would not start again: {gone} is not there any more.",
+            f"Nothing was ended. Bring it again by its plan: corral upgrade {deployment.name} plan.json",
+        )
 
 
 def is_taken_by_the_server(check: Check) -> bool:

@@ -249,6 +249,11 @@ def _named_engine(path: Path) -> dict[str, object]:
     wheels = tuple(sorted(wheel.name for wheel in there if is_wheel(wheel)))
     if wheels:
         return {"wheelhouse": path.resolve(), "wheels": wheels}
+    if path.name.endswith(".tar") and os.path.isfile(path):
+        raise UsageError(
+            f"{path} is a packed engine, which rented machines take from S3; hosts over SSH are brought the engine.",
+            "Name its environment, which corral engine show tells: --engine vllm-env. Here nothing need be packed.",
+        )
     raise UsageError(
         f"{path} is neither an engine's environment nor a folder of wheels.",
         "Name a virtual environment with vLLM, or make wheels: pip download vllm -d wheels",

@@ -3,6 +3,8 @@
 import shlex
 from collections.abc import Callable, Sequence
 
+from pydantic import Field
+
 from deploy.targets.deployment import Deployment, checked_name, folder
 from deploy.targets.place import LOOK_S
 from deploy.targets.ssh import operators
@@ -10,7 +12,7 @@ from deploy.targets.ssh.operators import Owner
 from infra import deadline
 from infra import host as hosts
 from infra.argument import pasted
-from infra.errors import DocumentError, UsageError
+from infra.errors import DocumentError, HostError, UsageError
 from infra.facts import HostFacts
 from infra.record import Record
 from infra.ssh import Host, checked_destination
@@ -46,17 +48,31 @@ class Inventory(Record):
     """Several hosts."""
 
     hosts: tuple[HostState, ...]
-    """In the order in which they were typed."""
+    """Those that answered, in the order in which they were typed."""
+    away: dict[str, str] = Field(default={}, exclude_if=lambda away: not away)
+    """Host -> why it cannot be asked; absent where all answered."""
 
 
 def inventory(destinations: Sequence[str]) -> Inventory:
-    """Ask each host, none for longer than LOOK_S. Raises HostError or AuthError for the first that does not answer."""
-    return Inventory(hosts=tuple(map(_state, destinations)))
+    """Ask each host, none for longer than LOOK_S; one that is away hides no other.
+
+    Raises HostError where none answers, AuthError for the first that lets nobody in.
+    """
+    seen, away = list[HostState](), dict[str, HostError]()
+    for destination in destinations:
+        try:
+            seen.append(_state(destination))
+        except HostError as error:
+            away[destination] = error
+    if away and not seen:
+        raise next(iter(away.values()))
+    return Inventory(hosts=tuple(seen), away={host: error.message for host, error in away.items()})
 
 
 def described(inventory: Inventory) -> str:
     """The same for a person."""
-    return "\n".join(_paragraph(state) for state in inventory.hosts)
+    away = [f"{host}\n  {why}" for host, why in inventory.away.items()]
+    return "\n".join([*map(_paragraph, inventory.hosts), *away])
 
 
 def adopt(destination: str, name: str, approve: Callable[[Deployment], None]) -> Deployment:

@@ -31,6 +31,7 @@ from deploy.targets.ssh.host_releases import missing as missing
 from deploy.targets.ssh.host_releases import note as note
 from deploy.targets.ssh.host_releases import pinned as pinned
 from deploy.targets.ssh.host_releases import remember as remember
+from deploy.targets.ssh.host_releases import require_whole as require_whole
 from deploy.targets.ssh.host_releases import turn_to as turn_to
 from deploy.targets.ssh.host_releases import with_engine as with_engine
 from deploy.targets.ssh.host_removal import down as down
@@ -54,10 +55,11 @@ from infra import deadline, offline, ssh_client
 from infra import host as hosts
 from infra.egress_checks import Expected
 from infra.egress_proof import Egress
-from infra.errors import CorralError, UsageError
+from infra.errors import CorralError, HostError, UsageError
 from infra.record import removed
 from infra.say import progress
 from infra.ssh import Host
+from infra.typed_path import typed_path
 from serving.model import lora_files
 from serving.vllm import flashinfer_kernels
 from serving.vllm import versions as vllm_versions
@@ -80,7 +82,8 @@ def wished(deployment: Deployment, wishes: SshOptions) -> tuple[Deployment, SshO
     foreseen(wishes)
     plan = deployment.plan
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
-    update = {"hosts": wishes.hosts, "engine": wishes.engine or ""}
+    engine = str(typed_path(wishes.engine)) if wishes.engine else ""
+    update = {"hosts": wishes.hosts, "engine": engine}
     return deployment.model_copy(update=update), wishes
 
 
@@ -303,8 +306,12 @@ def shell(deployment: Deployment) -> tuple[str, ...]:
 
 
 def status(deployment: Deployment) -> Status:
-    """Ask every host; the fleet is as well as its worst host."""
-    each = on_each(deployment, lambda host: status_at(deployment, host))
+    """Ask every host; the fleet is as well as its worst host. One that is away hides no other."""
+
+    def away(destination: str, error: HostError) -> Status:
+        return host_unit.said(deployment, "unknown", error.message)
+
+    each = on_each(deployment, lambda host: status_at(deployment, host), away)
     names = replicas_of.names(deployment) if one_key.is_shared(deployment) else ()
     return together(deployment.hosts, each, names)
 
