@@ -4,6 +4,7 @@ import ast
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import moon
 import pytest
@@ -16,7 +17,9 @@ from deploy.targets.ec2 import place as ec2
 from deploy.targets.local import place as local
 from deploy.targets.place import Place, Status
 from deploy.targets.ssh import place as ssh
+from deploy.targets.wishes import Wishes
 from infra import errors
+from infra.errors import UsageError
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 
@@ -187,3 +190,24 @@ def test_what_it_cannot_is_refused(
     assert corral("up", *asked, "--yes")[0] == 0
     code, _, err = corral(*words)
     assert (code, err.splitlines()[0]) == (2, f"error: {said}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            {"hosts": ("gpu-1",), "engine": "vllm-env"},
+            "The target ssh needs hosts, and the others have none.",
+        ),
+        ({"engine": "s3://bucket/engine.tar"}, "The target local takes no options of EC2."),
+        ({"engine": "s3://bucket/engine.tar", "ttl": "8h"}, "The target local takes no options of EC2."),
+    ],
+)
+def test_whoever_takes_the_most_of_what_was_typed_is_meant(typed: dict[str, Any], said: str) -> None:
+    by_place = {
+        place: {field: value for field, value in typed.items() if field in record.model_fields}
+        for place, record in Wishes.records().items()
+    }
+    with pytest.raises(UsageError) as error:
+        Wishes(by_place).of("local")
+    assert error.value.message == said
