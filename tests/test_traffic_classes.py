@@ -13,8 +13,9 @@ from serving.probe.lengths import Lengths
 from serving.sizing.batching import arriving, served
 from serving.sizing.capacity import Choice, ClassTail, Question, Tail
 from serving.sizing.capacity_load import options_of, replicas
-from serving.sizing.capacity_search import carried_by, replica_plan
+from serving.sizing.capacity_search import replica_plan
 from serving.sizing.capacity_tail import SEED, SIMULATED, Replica, broken, stream
+from serving.sizing.carried_by import carried_by
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor
