@@ -64,6 +64,7 @@ def diagnosis(
         checks = [*of_corral(where.hf_token_file or "", unneeded(deployment, of_place)), *failed]
         if deployment is None:
             checks += of_any_model(where.hf_token_file or "")
+        checks += of_regions(deployment, of_place)
         checks += place_called(where.place).examined(deployment, of_place)
     plan = deployment.plan if deployment else None
     return Diagnosis(
@@ -155,6 +156,24 @@ def of_any_model(token_file: str) -> Iterator[Checkup]:
             yield Checkup(name="licence", outcome="warning", found=found, fix=fix)
         else:
             yield Checkup(name="licence", outcome="ok", found=f"the {terms.title} is accepted")
+
+
+def of_regions(deployment: Deployment | None, wishes: PlaceOptions | None) -> Iterator[Checkup]:
+    """That the model's licence may give no rights where it is to run; nothing once somebody said where they are."""
+    if deployment is None:
+        return
+    plan = deployment.plan
+    known = models.models().get(plan.model)
+    family = known.family.name if known else ""
+    terms = licence.terms_for(licence.name_for("", (plan.model, plan.serve.model), family))
+    if terms is None or licence.refusal(terms, licence.kept(terms)) is None:
+        return
+    regions = getattr(wishes, "regions", ()) or ((plan.region,) if plan.region else ())
+    notes = (
+        licence.left_out((plan.model, plan.serve.model), family, {"--region": region}) for region in regions
+    )
+    if note := next(filter(None, notes), ""):
+        yield Checkup(name="licence", outcome="warning", found=note)
 
 
 def told(found: Diagnosis) -> str:

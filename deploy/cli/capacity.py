@@ -20,8 +20,10 @@ def capacity(
     as_json: Json = False,
 ) -> int:
     """Which machines, how many of them, carry the traffic within the promise, and what they cost a month."""
+    from deploy.targets.licence import left_out
     from infra.prices import trouble
     from infra.say import emit, warn
+    from serving.model import models
     from serving.sizing.capacity import Question
     from serving.sizing.capacity_search import answer
     from serving.sizing.capacity_text import capacity_text
@@ -42,6 +44,7 @@ def capacity(
         vllm_version=machines.vllm_version,
         further=FurtherOptions(**further.model_dump()),
     )
+    warn(left_out((model,), models.model(model).family.name, {"--region": machines.region}))
     planned = answer(question, answers.output, answers.plot)
     asked = (traffic, promise, machines, further)
     emit(planned, capacity_text(planned, answers.explain, asked, answers.output, show_all), as_json)

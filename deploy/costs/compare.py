@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from deploy.costs.assumptions import assumptions_of
 from deploy.costs.carried_plan import classes_of, machines_of, mtok_of, short
+from deploy.costs.carries import carries
 from deploy.costs.classes import by_class
 from deploy.costs.claude_mix import Asked
 from deploy.costs.claude_platforms import offered, sold
@@ -13,7 +14,7 @@ from deploy.costs.claude_side import cheapest, claude_side
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, Comparison, FourBits, Speed
 from deploy.costs.currency import currency
-from deploy.costs.doubts import doubts
+from deploy.costs.doubts import doubts, licence_doubt
 from deploy.costs.each_class import against, parts_of
 from deploy.costs.hosted_side import hosted_doubts, hosted_note, hosted_sides
 from deploy.costs.hybrids import DEFAULT_MODELS, hybrids
@@ -117,10 +118,18 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
         warnings=(
             *filter(None, (short(asked_plan, ours, peak),)),
             *doubts(plan, probe, chosen.token_ratio, speed.point, question.cache_read_fraction),
+            *filter(None, (licence_doubt(plan, question),)),
             *price.doubts(on),
             *hosted_doubts(others, question.batch),
             *dict.fromkeys(w for s in sides for w in s.warnings),
         ),
+        carries=carries(
+            asked_plan.carried,
+            asked_plan.throughput.basis if asked_plan.throughput else "",
+            question.replicas is None or question.replicas == asked_plan.carried.count,
+        )
+        if asked_plan.carried
+        else None,
         four_bits=four_bits(plan),
         assumptions=assumptions_of(plan, probe, ours, question, chosen, mix),
     )

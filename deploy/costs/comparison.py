@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from deploy.costs.carries import Carries
 from deploy.costs.class_bill import ByClass
 from deploy.costs.claude_prices import Status
 from deploy.costs.hosted_offers import OfferStatus
@@ -317,6 +318,8 @@ class Comparison(Document):
     """How far each doubtful figure moves the break-even, the furthest first."""
     warnings: tuple[str, ...]
     """What must be read with the answer: an unmeasured speed, an old price, a retired model."""
+    carries: Carries | None = Field(default=None, exclude_if=lambda found: found is None)
+    """Where the plan is of a traffic, its promise and what is predicted of it; absent for any other."""
     four_bits: FourBits | None = Field(default=None, exclude_if=lambda found: found is None)
     """Where ours are weights of 4 bits, what they are known to lose; absent for any others."""
     assumptions: tuple[Assumption, ...]

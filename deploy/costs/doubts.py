@@ -2,10 +2,12 @@
 
 from decimal import Decimal
 
+from deploy.costs.compare_options import Question
 from deploy.costs.comparison import OperatingPoint
 from deploy.costs.same_server import differences
 from deploy.costs.same_traffic import is_silent, such_a_probe
 from deploy.costs.token_ratio import TokenRatio, table
+from deploy.targets import licence
 from infra.argument import pasted
 from infra.money import percent
 from serving.model.families import families
@@ -30,6 +32,20 @@ def doubts(
     of_both = differences(plan, probe) if probe else ()
     every = (*of_plan, *doubts_of_probe(probe), one_load(probe, point), unseen_cache(probe, cached), *of_both)
     return tuple(text for text in every if text)
+
+
+def licence_doubt(plan: Plan, asked: Question) -> str:
+    """That the model's licence may give no rights to who asks; empty where nothing says that they are left out."""
+    known = models().get(plan.model)
+    return licence.left_out(
+        (plan.model, plan.serve.model),
+        known.family.name if known else "",
+        {
+            "the plan's region": plan.region,
+            "--claude-region": asked.claude_region,
+            "--currency": asked.currency,
+        },
+    )
 
 
 def toy(plan: Plan) -> str:

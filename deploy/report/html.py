@@ -10,7 +10,7 @@ from deploy.costs.comparison import Comparison
 from deploy.costs.knobs import PLACEHOLDER
 from deploy.report import plots
 from deploy.report.links import linked
-from deploy.report.sections import sections, title
+from deploy.report.sections import first_page, sections, title
 from deploy.report.tables import Table
 from infra.data import shipped_text
 from infra.money import dollars, percent
@@ -27,6 +27,7 @@ def render(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str
             title=title(comparison),
             comparison=comparison,
             against=[side for side in comparison.claude if side.name == comparison.break_even.against],
+            first_page=first_page(comparison),
             sections=sections(plan, probe, comparison),
             style=Markup(resource("report.css")),
             plots=plots.every(plan, probe, comparison),

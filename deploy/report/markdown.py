@@ -3,7 +3,7 @@
 import re
 
 from deploy.costs.comparison import Comparison
-from deploy.report.sections import Section, sections, title
+from deploy.report.sections import Section, first_page, sections, title
 from deploy.report.tables import Table
 from infra.printable import printable, sentence
 from serving.probe.report import ProbeReport
@@ -27,7 +27,8 @@ def markdown(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> s
         f"**{plain(comparison.verdict)}**",
         *(f"> {plain(text)}" for text in comparison.warnings),
     )
-    blocks = (*head, *(block for each in sections(plan, probe, comparison) for block in blocks_of(each)))
+    every = (*first_page(comparison), *sections(plan, probe, comparison))
+    blocks = (*head, *(block for each in every for block in blocks_of(each)))
     return printable("\n\n".join(blocks)) + "\n"
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from deploy.costs.claude_names import named
 from deploy.costs.comparison import Comparison, FourBits
-from deploy.report import tables
+from deploy.report import decision, tables
 from deploy.report.class_tables import class_tables
 from deploy.report.tables import Table
 from infra.money import count
@@ -46,8 +46,21 @@ class Section(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def first_page(comparison: Comparison) -> tuple[Section, ...]:
+    """What is to be signed: it stands below the verdict, on one sheet with it."""
+    promise = comparison.carries
+    return (
+        *(
+            (Section(decision.PROMISE, tables=(decision.promise_table(promise, comparison),)),)
+            if promise
+            else ()
+        ),
+        Section(decision.DECISION, tables=(decision.decision_table(comparison), decision.signatures())),
+    )
+
+
 def sections(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> tuple[Section, ...]:
-    """All there are."""
+    """All there are behind the first page."""
     every = (
         Section(
             "The month", tables=(tables.month_table(comparison.month), tables.elsewhere_table(comparison))

@@ -4,7 +4,7 @@ import getpass
 import platform
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -39,6 +39,10 @@ class Terms(NamedTuple):
     sha256: str
     not_for: tuple[str, ...]
     """Countries, by two letters."""
+    regions: tuple[str, ...]
+    """Of AWS, in those countries."""
+    currencies: tuple[str, ...]
+    """Of those countries, by three letters."""
     says: tuple[str, ...]
 
 
@@ -71,7 +75,7 @@ def known() -> dict[str, Terms]:
 
 def terms_of(key: str, row: dict[str, Any]) -> Terms:
     """One table of licences.toml."""
-    lists = ("names", "families", "not_for", "says")
+    lists = ("names", "families", "not_for", "regions", "currencies", "says")
     values: dict[str, Any] = {
         name: tuple(row[name]) if name in lists else row[name] for name in Terms._fields if name != "key"
     }
@@ -97,6 +101,25 @@ def name_for(said: str, called: Iterable[str], family: str) -> str:
         if is_called_so or (said.strip().lower() in UNNAMED and family in terms.families):
             return terms.names[0]
     return said
+
+
+def left_out(called: Iterable[str], family: str, said: Mapping[str, str | None]) -> str:
+    """PURE: that a licence may give its user nothing, where an option says a place or currency that it leaves out.
+
+    `said`: what was said, by option; a currency with or without its rate. "" where nothing says so. It is no refusal:
+    who rents there or counts in that currency may well be at home elsewhere.
+    """
+    terms = terms_for(name_for("", called, family))
+    if terms is None:
+        return ""
+    telling = [
+        f"{option} {value}".strip()
+        for option, value in said.items()
+        if value and (value.lower() in terms.regions or value.partition("=")[0].upper() in terms.currencies)
+    ]
+    if not telling:
+        return ""
+    return f"LICENCE ({', '.join(telling)}): the {terms.title}: {terms.says[0]} Read it first: {terms.url}"
 
 
 def in_folder(folder: Path) -> str:
