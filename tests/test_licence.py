@@ -12,8 +12,8 @@ import stubbed
 from renting import fresh
 from test_hub import REPO, fake_hub_class
 
+from deploy import doctor, up_request
 from deploy import launch as door
-from deploy import up_request
 from deploy.bundle import sources
 from deploy.cli.main import run
 from deploy.targets import hub_weights, licence
@@ -28,6 +28,7 @@ from infra.errors import CorralError, EndpointError, UsageError
 from serving.model import hub as hub_door
 from serving.model import lora_files, tiny
 from serving.model.models import models
+from serving.sizing.plan import Plan
 from serving.vllm.lora_modules import LoraModule
 
 TERMS = known()["llama4"]
@@ -398,3 +399,51 @@ def test_what_is_brought_from_a_bucket_of_ones_own_is_asked_for_by_nobody(
     assert run(["up", "scout", *G5, "--weights", "s3://models/scout/"]) != 0
     assert NOBODY not in capsys.readouterr().err
     assert aws.calls != []
+
+
+@pytest.mark.parametrize(
+    ("said", "telling"),
+    [
+        ({"--region": "eu-central-1"}, "--region eu-central-1"),
+        ({"--region": "eu-west-2"}, ""),  # London
+        ({"--region": "eu-central-2"}, ""),  # Zurich
+        ({"--region": "us-east-1", "--claude-region": "eu"}, "--claude-region eu"),
+        ({"--claude-region": "europe-west2"}, ""),  # London as Google names it; it begins like a currency
+        ({"--region": None, "--currency": "EUR=0.92"}, "--currency EUR=0.92"),
+        ({"--currency": "GBP=0.79"}, ""),
+        (
+            {"--region": "eusc-de-east-1", "--currency": "SEK=10"},
+            "--region eusc-de-east-1, --currency SEK=10",
+        ),
+    ],
+)
+def test_where_an_option_says_the_european_union_its_gap_is_told(
+    said: dict[str, str | None], telling: str
+) -> None:
+    note = (
+        f"LICENCE ({telling}): the Llama 4 Community License Agreement: Not for you where your principal place of "
+        "business, or your domicile, is in the European Union. Read it first: https://www.llama.com/llama4/license/"
+    )
+    assert licence.left_out(("scout",), "llama4", said) == (note if telling else "")
+    assert licence.left_out(("other",), "other", said) == ""
+
+
+def test_a_region_of_the_european_union_is_told_of_by_what_plans_and_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = "capacity scout --requests-per-s 1 --input-tokens 2k --output-tokens 500 --on g5.12xlarge --precision int4"
+    told = licence.left_out(("scout",), "llama4", {"--region": "eu-west-3"})
+    monkeypatch.chdir(tmp_path)
+    run([*asked.split(), "--region", "eu-west-3", "-o", "plan.json"])
+    assert f"warning: {told}\n" in capsys.readouterr().err
+    run([*asked.split(), "--region", "eu-west-2"])
+    assert "LICENCE" not in capsys.readouterr().err
+    compared = ["compare", "--plan", "plan.json", "--price-per-hour", "6"]
+    assert run([*compared, "--json"]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert told.replace("--region", "the plan's region") in warnings
+    plan = Plan.read(tmp_path / "plan.json")
+    deployment = stubbed.a_deployment(plan, tmp_path, monkeypatch)
+    assert [check.found for check in doctor.of_regions(deployment, None)] == [told]
+    licence.accept("llama4", "US", "")
+    assert list(doctor.of_regions(deployment, None)) == []

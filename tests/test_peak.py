@@ -1,19 +1,25 @@
 """What a plan's peak leaves of its machines: a comparison bills none that do not carry it."""
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from deploy.cli.main import run
+from deploy.costs.compare import compare
+from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
 from deploy.costs.peak import Peak, peak_of
+from deploy.report import decision
 from deploy.report.comparison_text import comparison_text
 from deploy.report.html import render
 from deploy.report.markdown import markdown
 from infra.day import today
+from infra.money import dollars
 from serving.sizing.carried import Predicted
 from serving.sizing.plan import Plan
 
@@ -130,3 +136,83 @@ def test_a_break_even_beyond_the_promise_is_never_everywhere(answered: Any, plan
         (Decimal(1), "busier than the plan's peak allows"),
     ]
     assert today() == found.made_on
+
+
+def test_the_first_page_says_what_is_promised_and_what_is_decided(plan_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    asked = [*OWNED, "--claude-model", "sonnet-5.5", "--currency", "EUR=0.5"]
+    assert run(["compare", "--plan", str(plan_file), *asked, "-o", str(folder)]) == 0
+    comparison = Comparison.read(folder / "comparison.json")
+    assert comparison.carries is not None
+    assert comparison.carries.model_dump(mode="json") == {
+        "machines": "1x 8xA100-40GB",
+        "are_compared": True,
+        "spare_machines": 0,
+        "requests_per_s": 1.141552511,
+        "peak_factor": 2.0,
+        "peak_requests_per_s": 2.283105022,
+        "promise": {"ttft_s": 1.0, "tpot_s": None, "spare_machines": 0, "percentile": 95.0, "fill": 0.8},
+        "promised": [{"name": "", "ttft_s": 1.0, "tpot_s": None}],
+        "predicted": {
+            "carries_requests_per_s": 3.133,
+            "at_worst_requests_per_s": 2.506,
+            "ttft_s": 0.5445,
+            "tpot_s": 0.06831,
+        },
+        "carries_at_worst": True,
+        "predicted_by": "the planner's model",
+        "rests_on": Plan.read(plan_file).throughput.basis,  # type: ignore[union-attr]
+    }
+    assert decision.promise_table(comparison.carries, comparison).rows[1:] == (
+        ("the peak", "2.28 requests/s: 1.14 requests/s on average, times 2", "the plan's"),
+        ("promised", "to 95 of 100 requests: first token within 1 s", "the plan's"),
+        ("predicted", "p95: first token within 0.544 s, then 68.3 ms a token", "modelled"),
+        ("carried at peak", "3.13 of 2.28 requests/s: they carry it", "modelled"),
+        ("at the bad end of the band", "2.51 of 2.28 requests/s: they carry it", "modelled"),
+        ("spare machines", "none: with one of 1x 8xA100-40GB lost the peak may not be carried", "the plan's"),
+    )
+    here, there = comparison.self_hosted.usd_per_month, comparison.claude[0].usd_per_month
+    decided = {row[0]: row[1] for row in decision.decision_table(comparison).rows[1:]}
+    whose = decided.pop("by whose figures")
+    assert decided == {
+        "machines": "1x 8xA100-40GB, owned",
+        "model and precision": "scout fp8",
+        "work of a month": "3,000,000 requests, 7,500 M tokens",
+        "a month here": f"{dollars(here)} = {here / 2:,.2f} EUR",
+        "the same work at Claude Sonnet 5.5": f"{dollars(there)} = {there / 2:,.2f} EUR",
+        "speed": "modelled, not measured",
+        "as of": str(comparison.made_on),
+    }
+    assert sum(int(each.split()[0]) for each in whose.split("; ")) == len(comparison.assumptions)
+    text, page = ((folder / name).read_text(encoding="utf-8") for name in ("report.md", "report.html"))
+    sheet, rest = page.split("</div>\n\n<h2>The month</h2>")
+    heads = [decision.PROMISE, decision.DECISION, "The month"]
+    assert re.findall("^## (.*)$", text, re.M)[:3] == heads
+    assert [each in sheet for each in (*heads[:2], "finance", "engineering", escape(comparison.verdict))] == [
+        True
+    ] * 5
+    assert heads[1] not in rest
+    assert "| finance |  |  |\n| engineering |  |  |" in text
+
+
+def test_a_first_page_says_what_does_not_carry_and_what_is_not_known(plan_file: Path) -> None:
+    plan = Plan.read(plan_file)
+    assert plan.carried is not None
+    assert plan.carried.predicted is not None
+    poor = plan.carried.predicted.model_copy(update={"at_worst_requests_per_s": 1.99, "tpot_s": None})
+    question = Question.model_validate({"capex_usd": "60000", "power_kw": "5", "mtok_per_month": "5000"})
+
+    def figures(**changes: Any) -> tuple[dict[str, str], str]:
+        carried = plan.carried.model_copy(update=changes) if plan.carried else None
+        found = compare(plan.model_copy(update={"carried": carried}), None, question, today())
+        assert found.carries is not None
+        table = decision.promise_table(found.carries, found)
+        return {row[0]: row[1] for row in table.rows}, table.note
+
+    said, note = figures(predicted=poor)
+    assert said["at the bad end of the band"] == "1.99 of 2.28 requests/s: they do NOT carry it"
+    assert said["predicted"] == "p95: first token within 0.544 s"
+    assert note.endswith("at that peak. The month compared is of another volume than the plan's.")
+    said, _ = figures(predicted=None, promise=None)
+    assert said["predicted"] == "not kept in this plan: make it again with corral capacity"
+    assert "promised" not in said

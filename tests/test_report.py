@@ -120,6 +120,7 @@ def test_the_pages_outline(page: str) -> None:
     assert outline.open == []
     assert outline.headings == [
         "scout int4 on g5.12xlarge against the Claude API",
+        "The decision",
         "The month",
         "What would change it",
         "What four bits cost of the answers",

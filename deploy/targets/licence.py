@@ -104,7 +104,7 @@ def name_for(said: str, called: Iterable[str], family: str) -> str:
 
 
 def left_out(called: Iterable[str], family: str, said: Mapping[str, str | None]) -> str:
-    """PURE: that a licence may give its user nothing, where an option says a place or currency that it leaves out.
+    """PURE: that a licence may give its user nothing: an option says a place or a currency of those that it leaves out.
 
     `said`: what was said, by option; a currency with or without its rate. "" where nothing says so. It is no refusal:
     who rents there or counts in that currency may well be at home elsewhere.
