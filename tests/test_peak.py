@@ -159,6 +159,7 @@ def test_the_first_page_says_what_is_promised_and_what_is_decided(plan_file: Pat
             "ttft_s": 0.5445,
             "tpot_s": 0.06831,
         },
+        "waits_are_of": "machines as full as counted on",
         "carries_at_worst": True,
         "predicted_by": "the planner's model",
         "rests_on": Plan.read(plan_file).throughput.basis,  # type: ignore[union-attr]
@@ -166,7 +167,11 @@ def test_the_first_page_says_what_is_promised_and_what_is_decided(plan_file: Pat
     assert decision.promise_table(comparison.carries, comparison).rows[1:] == (
         ("the peak", "2.28 requests/s: 1.14 requests/s on average, times 2", "the plan's"),
         ("promised", "to 95 of 100 requests: first token within 1 s", "the plan's"),
-        ("predicted", "p95: first token within 0.544 s, then 68.3 ms a token", "modelled"),
+        (
+            "predicted",
+            "p95 of machines as full as counted on: first token within 0.544 s, then 68.3 ms a token",
+            "modelled",
+        ),
         ("carried at peak", "3.13 of 2.28 requests/s: they carry it", "modelled"),
         ("at the bad end of the band", "2.51 of 2.28 requests/s: they carry it", "modelled"),
         ("spare machines", "none: with one of 1x 8xA100-40GB lost the peak may not be carried", "the plan's"),
@@ -211,8 +216,8 @@ def test_a_first_page_says_what_does_not_carry_and_what_is_not_known(plan_file: 
 
     said, note = figures(predicted=poor)
     assert said["at the bad end of the band"] == "1.99 of 2.28 requests/s: they do NOT carry it"
-    assert said["predicted"] == "p95: first token within 0.544 s"
-    assert note.endswith("at that peak. The month compared is of another volume than the plan's.")
+    assert said["predicted"] == "p95 of machines as full as counted on: first token within 0.544 s"
+    assert note.endswith("these waits. The month compared is of another volume than the plan's.")
     said, _ = figures(predicted=None, promise=None)
     assert said["predicted"] == "not kept in this plan: make it again with corral capacity"
     assert "promised" not in said

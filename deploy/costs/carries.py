@@ -39,6 +39,8 @@ class Carries(Record):
     """The same of each class of requests, its own promise where it has one; empty where nothing was kept."""
     predicted: Predicted | None
     """Of the machines without the spare ones; null where nothing was kept."""
+    waits_are_of: Literal["the peak", "machines as full as counted on"]
+    """What the predicted waits were simulated at: the peak, or more of it, where the machines are there already."""
     carries_at_worst: bool | None
     """Whether they carry the peak if the speed is at the bad end of its band; null where nothing was kept."""
     predicted_by: Literal["the planner's model"] = "the planner's model"
@@ -62,6 +64,7 @@ def carries(planned: Carried, rests_on: str, are_compared: bool) -> Carries:
         promise=promise,
         promised=tuple(PromisedClass(name=name, ttft_s=ttft, tpot_s=tpot) for name, ttft, tpot in kinds),
         predicted=predicted,
+        waits_are_of="machines as full as counted on" if planned.are_there else "the peak",
         carries_at_worst=predicted.at_worst_requests_per_s >= peak if predicted else None,
         rests_on=rests_on,
     )

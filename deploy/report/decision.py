@@ -29,7 +29,7 @@ def promise_table(found: Carries, comparison: Comparison) -> Table:
     rows.append(("spare machines", spare if found.spare_machines else none, "the plan's"))
     notes = (
         f"Basis: {found.rests_on.rstrip('.')}. " if found.rests_on else "",
-        "No probe measured these waits at that peak.",
+        "No probe measured these waits.",
         "" if found.are_compared else " The dollars are of another number of machines, as --replicas says.",
         " The month compared is of another volume than the plan's." if is_other_volume(comparison) else "",
     )
@@ -52,7 +52,7 @@ def predicted_rows(found: Carries) -> list[tuple[str, str, str]]:
         return []
     waits = [f"first token within {said.ttft_s:.3g} s"] if said.ttft_s is not None else []
     waits += [f"then {1000 * said.tpot_s:.3g} ms a token"] if said.tpot_s is not None else []
-    of = f"p{promise.percentile:g}: " if promise else ""
+    of = f"p{promise.percentile:g} of {found.waits_are_of}: " if promise else ""
     carried = said.carries_requests_per_s >= found.peak_requests_per_s
     worst = "they carry it" if found.carries_at_worst else "they do NOT carry it"
     return [
