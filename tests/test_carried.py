@@ -56,7 +56,7 @@ def test_the_plan_holds_the_traffic_and_every_machine(six: Path) -> None:
         spare_machines=1,
         promise=Promise(ttft_s=2.0, tpot_s=0.05, spare_machines=1),
         predicted=Predicted(
-            carries_requests_per_s=4.32, at_worst_requests_per_s=0.86, ttft_s=1.025, tpot_s=0.04817
+            carries_requests_per_s=4.32, at_worst_requests_per_s=0.417, ttft_s=1.025, tpot_s=0.04817
         ),
     )
     assert Plan.read(six).carried == carried

@@ -10,6 +10,7 @@ import pytest
 from markupsafe import escape
 
 from deploy.cli.main import run
+from deploy.costs.carries import PromisedClass
 from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
@@ -221,3 +222,28 @@ def test_a_first_page_says_what_does_not_carry_and_what_is_not_known(plan_file: 
     said, _ = figures(predicted=None, promise=None)
     assert said["predicted"] == "not kept in this plan: make it again with corral capacity"
     assert "promised" not in said
+    kinds = tuple(
+        PromisedClass(name=name, ttft_s=ttft, tpot_s=0.1) for name, ttft in (("chat", 1), ("law", None))
+    )
+    found = compare(plan, None, question, today())
+    assert found.carries is not None
+    two = decision.promise_table(found.carries.model_copy(update={"promised": kinds}), found)
+    assert [row[1].split(": first")[0] for row in two.rows[2:4]] == [
+        "to 95 of 100 requests: chat",
+        "p95 of machines as full as counted on, all classes together",
+    ]
+    assert two.rows[2][1].endswith(
+        "within 1 s, then at most 100 ms a token; law: then at most 100 ms a token"
+    )
+
+
+def test_machines_that_slow_requests_take_more_of_at_worst_do_not_carry_the_peak_then(tmp_path: Path) -> None:
+    asked = "--requests-per-s 2 --class chat=70%,2k/300,ttft=1 --class law=30%,20k/800 --tpot 0.1 --spare 1"
+    path = tmp_path / "plan.json"
+    assert run(["capacity", "scout", *asked.split(), "--on", "p4de.24xlarge", "-o", str(path)]) == 0
+    carried = Plan.read(path).carried
+    assert carried is not None
+    assert carried.predicted is not None
+    # It is told that it takes 15 machines at worst, of which one is spare.
+    assert (carried.count, carried.predicted.carries_requests_per_s) == (7, 4.0)
+    assert carried.predicted.at_worst_requests_per_s == pytest.approx(4 * 6 / 14, abs=0.001)

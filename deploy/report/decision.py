@@ -52,7 +52,8 @@ def predicted_rows(found: Carries) -> list[tuple[str, str, str]]:
         return []
     waits = [f"first token within {said.ttft_s:.3g} s"] if said.ttft_s is not None else []
     waits += [f"then {1000 * said.tpot_s:.3g} ms a token"] if said.tpot_s is not None else []
-    of = f"p{promise.percentile:g} of {found.waits_are_of}: " if promise else ""
+    together = ", all classes together" if len(found.promised) > 1 else ""
+    of = f"p{promise.percentile:g} of {found.waits_are_of}{together}: " if promise else ""
     carried = said.carries_requests_per_s >= found.peak_requests_per_s
     worst = "they carry it" if found.carries_at_worst else "they do NOT carry it"
     return [

@@ -50,6 +50,9 @@ def predicted(question: Question, planned: Choice, fleet: Fleet | None) -> Predi
         carries = peak if is_tail else serving * each * promise.fill
         worst_each = planned.at_worst.requests_per_s_each if planned.at_worst else 0.0
         worst = min(carries, serving * worst_each * promise.fill)
+        if planned.at_worst and planned.at_worst.machines > planned.machines:
+            # Slow requests take more machines then: these carry their share of what those do.
+            worst = min(worst, peak * serving / (planned.at_worst.machines - promise.spare_machines))
     carries = carries if is_missing else max(carries, peak)  # it is known to be enough, to the last digit
     if carries <= 0:
         return None
