@@ -47,6 +47,10 @@ def with_engine(deployment: Deployment, version: str | None, engine: str | None)
     return deployment.model_copy(update={"engine": version or engine})
 
 
+def refuse_offline(deployment: Deployment, is_made: bool) -> None:
+    """It asks nobody."""
+
+
 def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     return deployment, ()
 

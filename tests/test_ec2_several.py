@@ -595,7 +595,7 @@ def test_a_box_is_brought_its_judge_and_then_its_server_is_started(
     folder_there, units = "opt/corral/t1/bin", "etc/systemd/system"
     programs = {f"{folder_there}/{name}": 0o755 for name in ("heal", "judging", "watch")}
     others = [
-        *(f"{folder_there}/{name}.py" for name in ("codes", "history", "judge", "sums", "xid")),
+        *(f"{folder_there}/{name}.py" for name in ("codes", "history", "judge", "marks", "sums", "xid")),
         "opt/corral/t1/xids",
         *(f"{units}/corral-t1.{name}.service" for name in ("judge", "watch")),
         "opt/corral/t1/gpus",

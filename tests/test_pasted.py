@@ -362,7 +362,7 @@ HELD = {
         {"*host_deaths.kernel_command(deployment.name)"}, "a command of ours, with the unit of a name that is held"
     ),
     "deploy/targets/ec2/common_key.py:taking": (
-        {"path", "differing"}, "below /opt/corral; after a script of Python's, which reads no options"
+        {"*words"}, "a path of ours, a script of Python's, which reads no options, and after it paths and digits"
     ),
     "deploy/targets/ec2/journals.py:history": ({"*host_history.command(deployment.name)"}, "the same"),
     "deploy/targets/ec2/judged_start.py:start": ({"*command"}, "a command of ours"),

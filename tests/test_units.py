@@ -224,7 +224,7 @@ def test_the_judge_understands_what_its_unit_tells_it(changes: dict[str, Any], u
         url=url,
         model=NASTY,
         load_s=1800.0,
-        ready=Path("/run/corral-scout/ready"),
+        ready=[Path(f"{ROOT}/ready"), Path("/run/corral-scout/ready")],
         asked=Path("/run/corral-scout.judge/asked"),
     )
 
@@ -279,7 +279,11 @@ def test_every_path_of_ours_that_a_unit_names_is_put_there_or_made_by_a_script(g
     scripts = "".join(file.content for file in files if "/bin/" in file.path)
     named = {path for text in units(given).values() for path in re.findall(rf'{ROOT}/[^\s"]+', text)}
     made = {
-        path for path in named if re.search(rf'(\$root/|root / "){path.removeprefix(f"{ROOT}/")}"', scripts)
+        path
+        for path in named
+        if re.search(
+            rf'(\$root/|root / "|marks\.mark\(place\.folders, "){path.removeprefix(f"{ROOT}/")}"', scripts
+        )
     }
     folders = {str(parent) for path in installed for parent in Path(path).parents}
     beside = {f"{ROOT}/{drafts.PLACE}", adapters_folder("scout")}

@@ -135,8 +135,8 @@ def judged(machine: Any, setup: host.HostSetup, wait: Callable[..., Any]) -> Non
         "sed -i 's/look_every_s: float = 30.0/look_every_s: float = 0.5/' /opt/corral/tiny/bin/judge.py"
     )
     machine.ssh(shlex.join(host.start_command("tiny")))
-    asked = "cat /run/corral-tiny.judge/asked || true"
-    wait(lambda: int(machine.ssh(asked).split()[1]) > 9, lambda: machine.ssh(asked))
+    asked = "cat /run/corral-tiny.judge/asked || true"  # not there, or empty, before it is written
+    wait(lambda: int([*machine.ssh(asked).split(), "0", "0"][1]) > 9, lambda: machine.ssh(asked))
 
 
 def taken_back(machine: Any, endpoint: Endpoint, wait: Callable[..., Any]) -> None:
