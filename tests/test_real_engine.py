@@ -584,8 +584,11 @@ def test_a_killed_process_is_noticed_and_nothing_of_the_rest_stays(
 
 
 def title(pid: int) -> str:
-    """What a process calls itself."""
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    """What a process calls itself; nothing where it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_stop_during_its_start_leaves_nothing(corral: Corral) -> None:

@@ -44,8 +44,8 @@ def capacity(
         vllm_version=machines.vllm_version,
         further=FurtherOptions(**further.model_dump()),
     )
-    warn(left_out((model,), models.model(model).family.name, {"--region": machines.region}))
     planned = answer(question, answers.output, answers.plot)
+    warn(left_out((model,), models.model(model).family.name, {"--region": machines.region}))
     asked = (traffic, promise, machines, further)
     emit(planned, capacity_text(planned, answers.explain, asked, answers.output, show_all), as_json)
     carried = planned.plan and not (planned.fleet and planned.fleet.missing_requests_per_s)
