@@ -11,6 +11,7 @@ from test_compare import DATA, HAIKU, PLAN, PROBE, changed, compared
 
 from deploy.cli.main import run
 from deploy.costs.comparison import Comparison
+from deploy.costs.served_class import served_typed
 from infra.errors import DocumentError, UsageError
 from serving.probe.report import Summary
 from serving.probe.sweep_report import Sweep
@@ -248,6 +249,31 @@ def test_what_a_probe_says_it_is_of_is_held_against_the_plan(
     means = next(each.means for each in found.assumptions if each.name == "output_tokens_per_s")
     assert "names neither" not in means
     assert not {"machine", "precision"} & json.loads(PROBE.text()).keys()
+
+
+AS_PLANNED = {"input_tokens": 512_000, "output_tokens": 512_000}
+IN_REQUESTS = {"requests_per_month": 3_000_000}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "question", "is_said"),
+    [
+        ({}, IN_REQUESTS, True),
+        (AS_PLANNED, IN_REQUESTS, False),
+        ({}, {"mtok_per_month": 3_000}, False),
+        ({}, IN_REQUESTS | {"classes": (served_typed("all=100%,750/250"),)}, False),
+    ],
+)
+def test_a_month_of_requests_of_another_length_than_the_plans_is_said(
+    lengths: dict[str, int], question: dict[str, Any], is_said: bool
+) -> None:
+    found = compared(probe=changed(PROBE, **lengths), **question)
+    says = (
+        "OTHER LOAD: a request of the probe had 750 tokens in and 250 out, one of the plan has 1,000 and 1,000; a "
+        "month of requests is counted in the probe's. Probe as planned (--input-tokens 1000 --output-tokens 1000), or "
+        "say the month's with --class or --mtok-per-month."
+    )
+    assert [text for text in found.warnings if text.startswith("OTHER LOAD")] == [says] * is_said
 
 
 def test_a_document_that_is_neither_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,7 +117,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
         sensitivity=swings(ours, chosen),
         warnings=(
             *filter(None, (short(asked_plan, ours, peak),)),
-            *doubts(plan, probe, chosen.token_ratio, speed.point, question.cache_read_fraction),
+            *doubts(plan, probe, chosen.token_ratio, speed.point, question),
             *filter(None, (licence_doubt(plan, question),)),
             *price.doubts(on),
             *hosted_doubts(others, question.batch),

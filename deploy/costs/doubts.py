@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import OperatingPoint
-from deploy.costs.same_server import differences
+from deploy.costs.same_server import differences, other_load
 from deploy.costs.same_traffic import is_silent, such_a_probe
 from deploy.costs.token_ratio import TokenRatio, table
 from deploy.targets import licence
@@ -25,12 +25,15 @@ def doubts(
     probe: ProbeReport | None,
     ratio: TokenRatio,
     point: OperatingPoint,
-    cached: Decimal | None,
+    question: Question,
 ) -> tuple[str, ...]:
-    """What makes the dollars mean less than they look, the loudest first; `cached`: of the prompts, as it was said."""
+    """What makes the dollars mean less than they look, the loudest first."""
     of_plan = (toy(plan), no_gpu(plan), unmeasured(probe), misfit(plan), other_tokenizer(plan, ratio))
     of_both = differences(plan, probe) if probe else ()
-    every = (*of_plan, *doubts_of_probe(probe), one_load(probe, point), unseen_cache(probe, cached), *of_both)
+    in_requests = question.requests_per_month is not None and not question.classes
+    lengths = other_load(plan, probe) if probe and in_requests else ""
+    cached = unseen_cache(probe, question.cache_read_fraction)
+    every = (lengths, *of_plan, *doubts_of_probe(probe), one_load(probe, point), cached, *of_both)
     return tuple(text for text in every if text)
 
 

@@ -63,13 +63,35 @@ def other_speed(plan: Plan, probe: ProbeReport) -> str:
 def predicted_at(plan: Plan, probe: ProbeReport) -> float | None:
     """The plan's output tokens a second at the probe's load; None where the plan says nothing of such requests."""
     at_once, points = at_once_of(probe), sorted(plan.curve, key=lambda point: point.concurrency)
-    if at_once is None or not points or probe.succeeded < 1:
-        return None
-    lengths = (probe.input_tokens / probe.succeeded, probe.output_tokens / probe.succeeded)
-    planned = (plan.workload.input_tokens, plan.workload.output_tokens)
-    if any(abs(found - said) > ALIKE * said for found, said in zip(lengths, planned, strict=True)):
+    if at_once is None or not points or probe.succeeded < 1 or not has_lengths(plan, probe):
         return None
     return on_curve(points, at_once)
+
+
+def has_lengths(plan: Plan, probe: ProbeReport) -> bool:
+    """Whether the requests that succeeded were, on average, about as long as the plan's."""
+    planned = (plan.workload.input_tokens, plan.workload.output_tokens)
+    return all(
+        abs(found - said) <= ALIKE * said for found, said in zip(mean_lengths(probe), planned, strict=True)
+    )
+
+
+def mean_lengths(probe: ProbeReport) -> tuple[float, float]:
+    """Input and output tokens of a request that succeeded; of at least one."""
+    return probe.input_tokens / probe.succeeded, probe.output_tokens / probe.succeeded
+
+
+def other_load(plan: Plan, probe: ProbeReport) -> str:
+    """That the probe's requests are not of the plan's lengths, where requests are what is counted."""
+    if probe.succeeded < 1 or has_lengths(plan, probe):
+        return ""
+    found, planned = mean_lengths(probe), (plan.workload.input_tokens, plan.workload.output_tokens)
+    return (
+        f"OTHER LOAD: a request of the probe had {found[0]:,.0f} tokens in and {found[1]:,.0f} out, one of the plan "
+        f"has {planned[0]:,} and {planned[1]:,}; a month of requests is counted in the probe's. Probe as planned "
+        f"(--input-tokens {planned[0]} --output-tokens {planned[1]}), or say the month's with --class or "
+        "--mtok-per-month."
+    )
 
 
 def on_curve(points: list[CurvePoint], at_once: int) -> float:
