@@ -85,6 +85,14 @@ def test_of_a_volume_that_a_slower_machine_cannot_serve_more_machines_are_paid()
     assert paid[-1] >= 3
 
 
+def test_no_draw_works_a_machine_above_what_the_peak_leaves_of_it() -> None:
+    """A volume that may take half of a machine needs as many of them as twice that volume without a peak."""
+    ours, twice = (our_side(probe=None, mtok_per_month=Decimal(mtok)) for mtok in (1250, 2500))
+    peaked = ours._replace(figures=changed(ours.figures, most_utilisation=Decimal("0.5")))
+    paid = [cost * 1250 for cost in draws(peaked, is_volume=True).as_compared]
+    assert paid == pytest.approx([cost * 2500 for cost in draws(twice, is_volume=True).as_compared])
+
+
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_one_more_machine_costs_its_own_month(replicas: int) -> None:
     assert further_machine_usd(our_side(replicas=replicas)) == Decimal("5.672") * 730

@@ -47,7 +47,7 @@ def people_range(fte: Decimal) -> tuple[Decimal, Decimal]:
 
 
 def draws(ours: OurSide, is_volume: bool) -> Draws:
-    """What a million tokens costs here. A volume takes more machines where slower ones cannot serve it.
+    """What a million tokens costs here. A volume takes more machines where slower ones cannot serve it at its peak.
 
     And it keeps slower ones busy for longer, which of machines of one's own is power; spares idle all the while.
     """
@@ -66,7 +66,7 @@ def draws(ours: OurSide, is_volume: bool) -> Draws:
         dearer = between(of_price, 1 - spread, 1.0, 1 + spread)
         paid = people * between(of_time, of_people[0], 1.0, of_people[1])
         served = mtok if is_volume else mtok * faster
-        needed = max(serving, ceil(serving * served / (capacity * faster) - NEVER_QUITE))
+        needed = max(serving, ceil(serving * served / (capacity * faster * busiest) - NEVER_QUITE))
         kept_up = idle_usd + (needed - serving) * further_usd + of_load * served / (capacity * faster)
         as_compared = ((kept_up + beside) * dearer + paid) / served
         most = idle_usd + of_load * busiest
