@@ -6,6 +6,7 @@ from scripts.bench_simulate.table import (
     Fit,
     Steps,
     Window,
+    added_s,
     api_of,
     band_of,
     figures,
@@ -19,7 +20,7 @@ from scripts.bench_simulate.table import (
 from serving.sizing.batching import NO_API, Api, Request, Room
 
 ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
-STEPS = Steps({1: 0.005, 8: 0.012}, {16: 0.007, 116: 0.017})
+STEPS = Steps({1: 0.005, 8: 0.012}, {16: 0.007, 116: 0.017}, {16: 0.0, 116: 0.010})
 
 
 def test_between_two_points_time_is_on_a_line() -> None:
@@ -27,8 +28,7 @@ def test_between_two_points_time_is_on_a_line() -> None:
     assert [at(number) for number in (0, 1, 2, 3, 8, 13)] == [10, 10, 15, 20, 25, 30]
 
 
-def test_beside_others_a_prompt_adds_what_it_takes_beyond_the_shortest() -> None:
-    """A lone one wakes the engine: the shortest takes 2 ms more than a decoding step."""
+def test_beside_others_a_prompt_adds_what_was_measured_there() -> None:
     step_s = STEPS.time()
     assert [step_s(0, 116), step_s(1, 116), step_s(8, 0), step_s(8, 116), step_s(8, 16)] == pytest.approx(
         [0.017, 0.015, 0.012, 0.022, 0.012]
@@ -38,23 +38,34 @@ def test_beside_others_a_prompt_adds_what_it_takes_beyond_the_shortest() -> None
 
 def test_the_median_of_several_fits_is_at_the_points_of_the_first() -> None:
     """The second is twice as slow; its prompts were of other lengths."""
-    slow = Steps({1: 0.010, 8: 0.024}, {6: 0.012, 16: 0.014, 116: 0.034})
+    slow = Steps({1: 0.010, 8: 0.024}, {6: 0.012, 16: 0.014, 116: 0.034}, {16: 0.002, 116: 0.030})
     one = Fit(STEPS, {16: 0.01}, [Window(1, 1, 1, 1)], [0.9, 1.1])
     two = Fit(slow, {26: 0.03}, [Window(2, 2, 2, 2)], [1.2, 0.8])
-    (decode_s, prefill_s), idle_s, windows, paces = middle_of([one, two])
+    (decode_s, prefill_s, beside_s), idle_s, windows, paces = middle_of([one, two])
     assert decode_s == pytest.approx({1: 0.0075, 8: 0.018})
     assert prefill_s == pytest.approx({16: 0.0105, 116: 0.0255})
+    assert beside_s == pytest.approx({16: 0.001, 116: 0.020})
     assert idle_s == pytest.approx({16: 0.02})
     assert windows == [Window(1, 1, 1, 1), Window(2, 2, 2, 2)]
     assert paces == [0.9, 1.1, 1.2, 0.8]
-    disturbed = Fit(Steps({1: 9.0, 8: 9.0}, {16: 9.0, 116: 9.0}), {16: 9.0}, [])
+    disturbed = Fit(Steps({1: 9.0, 8: 9.0}, {16: 9.0, 116: 9.0}, {16: 9.0, 116: 9.0}), {16: 9.0}, [])
     assert middle_of([one, disturbed, one])[:2] == one[:2]
 
 
 def test_the_band_is_how_far_two_fits_in_a_row_lie_apart() -> None:
     """Of 1.0, 1.2 and 0.8: by 1.2 and 1.5."""
-    fits = [Fit(Steps({1: each}, {}), {}, []) for each in (1.0, 1.2, 0.8)]
+    fits = [Fit(Steps({1: each}, {}, {}), {}, []) for each in (1.0, 1.2, 0.8)]
     assert band_of(fits) == pytest.approx(1.2 + 0.9 * 0.3)
+
+
+def test_what_a_prompt_adds_is_by_how_much_later_the_streams_tokens_come() -> None:
+    """Steps of 1 s: 3 s later by the first of them for one stream, 2.5 for the other; 2 s by the second.
+
+    The third came when no stream was left.
+    """
+    streams = [(0, 1, 2, 3, 7, 8, 9, 12, 13, 14), (0.5, 1.5, 2.5, 3, 7, 8, 9, 12, 13, 14)]
+    prompts = [(2.6, 7.0), (8.5, 12.0), (13.5, 15.0)]
+    assert added_s(streams, prompts) == pytest.approx((2.75 + 2.0) / 2)
 
 
 def test_a_step_is_measured_while_all_streams_decode() -> None:
@@ -63,6 +74,7 @@ def test_a_step_is_measured_while_all_streams_decode() -> None:
     assert plain_step_s([first, second]) == pytest.approx((1 + 1 + 1 + 1.5) / 4)
     assert paces_of([second, first]) == [1.0]
     assert paces_of([(0, 1, 4), (0, 2, 4)]) == [0.5, 1.5]
+    assert paces_of([(0, 2, 2), (0, 1, 2)]) == [2.0, 0.01]
 
 
 def test_the_api_process_is_found_again() -> None:
@@ -80,6 +92,8 @@ def test_the_api_process_is_found_again() -> None:
     ]
     idle = {16: 0.007 + 0.00253 + 0.004, 116: 0.017 + 0.00253 + 0.004}
     assert api_of(Fit(STEPS, idle, windows)) == pytest.approx(api)
+    disturbed = [*windows, *(each._replace(cpu_s=each.cpu_s * 3) for each in windows[3:]), *windows]
+    assert api_of(Fit(STEPS, idle, disturbed)) == pytest.approx(api)
     early = {16: 0.007 + 0.00153, 116: 0.017 + 0.00153}
     assert api_of(Fit(STEPS, early, windows)) == pytest.approx(api._replace(request_s=0.001, beside_s=0.0))
     less = [Window(0.3 - 0.001 * requests, requests, steps, tokens) for requests, steps, tokens in asked]

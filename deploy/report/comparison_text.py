@@ -6,6 +6,7 @@ from deploy.costs.comparison import Comparison
 from deploy.costs.knobs import Assumption
 from deploy.report import tables
 from deploy.report.class_tables import class_tables
+from deploy.report.decision import promise_table
 from deploy.report.sections import FOUR_BITS, change_title, title
 from deploy.report.tables import Table
 from infra import columns
@@ -23,6 +24,7 @@ def comparison_text(comparison: Comparison, is_whole: bool = True) -> str:
     blocks = (
         headline(comparison),
         loud(comparison),
+        table(promise_table(comparison.carries, comparison) if comparison.carries else None),
         table(tables.month_table(comparison.month)),
         table(tables.elsewhere_table(comparison)),
         change(comparison),

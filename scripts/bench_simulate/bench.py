@@ -3,16 +3,18 @@
 Server: vLLM's CPU build on the tiny model, at most 32 sequences and 2,048 tokens a step. Its EngineCore and worker have
 core 0 for themselves, its API process and the client, corral's own probe, core 1. Both cores are kept awake by a loop
 that gives way to all else (SCHED_IDLE): a virtual core that sleeps is woken by its host, when that comes to it.
-Fit: the time of a step by running streams (the mean of the gaps at the client while all of them decode) and by tokens
-of a lone prompt (the engine's request_prefill_time histogram), the API process's CPU by requests, steps and tokens, and
+Fit: the time of a step by running streams (the mean of the gaps at the client while all of them decode, in the middle
+one of three looks: one that was disturbed does not decide, as with the loads' rounds) and by tokens
+of a lone prompt (the engine's request_prefill_time histogram), what a prompt adds to a step of four streams (their
+tokens that come later for it), the API process's CPU by requests, steps and tokens, and
 what is left of the TTFT of a lone request: of its median, for one in three waits for something that is not the engine,
 which made the mean 12 % longer than what half of the requests of a load waited (14.0 ms, 2026-11-30).
 Loads, none of them fitted to: five below the knee, two near it, Poisson, in four rounds, the fit before and after each
 round. A round is simulated with the middle of the two fits around it, for the pace of a rented core changes by minutes
-(its TPOT at 8 % of full was 3.2, 3.5, 3.8 and 4.5 ms in four rounds, 2026-11-30), and its steps vary as those of the
-fits did, one after another. What the steps of nine of ten pairs of fits in a row do not differ by more than is the
-band of the steps, 5 % or more. The simulation is given the arrivals that the probe really made. Times count from the
-sending, at the client.
+(a step of four streams took 3.6 to 6.1 ms in five fits, 2026-11-30), and its steps vary as those of the fits did, one
+after another. What the steps of nine of ten pairs of fits in a row do not differ by more than is the band of the steps,
+5 % or more. The simulation is given the arrivals that the probe really made. Times count from the sending, at the
+client.
 Judged, each figure by its median over the rounds: below the knee all five within 15 % of what was measured; near it
 the truth between a simulation of all steps as fast, and one as slow, as the band has them.
 """
@@ -22,6 +24,7 @@ import json
 import os
 import platform
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -42,6 +45,7 @@ from table import (
     Part,
     Steps,
     Window,
+    added_s,
     api_of,
     band_of,
     middle_figures,
@@ -76,8 +80,13 @@ LOADS = (
     (0.70, "256", "64", False),
     (0.86, "256", "64", False),
 )
-PAUSES = ("--request-rate", "4", "--burstiness", "inf")
-"""Lone requests: with both cores awake their TTFT is the same at one and at twenty a second."""
+BESIDE, STEPS_BESIDE, PAUSES_BESIDE = 4, 1000, ("--request-rate", "5", "--burstiness", "inf")
+"""Streams, and their steps: some four seconds, in which the prompts come, far enough apart for steps without one."""
+PAUSES = ("--request-rate", "10", "--burstiness", "inf")
+"""Lone requests: with both cores awake their TTFT is the same at one and at twenty a second; 2,048 tokens take 70 ms.
+
+With longer pauses what the API process does each second, asked or not, is taken for the requests'.
+"""
 LONE_OF_A_REPEAT, LONE_TOKENS = 3, 4
 """A first token that is the last one too comes half a millisecond later: its request is closed first."""
 PREFILL_TIME = ("vllm:request_prefill_time_seconds_sum", "vllm:request_prefill_time_seconds_count")
@@ -88,6 +97,8 @@ os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 while True:
     pass
 """
+LOOKS = 3
+"""At steps of each size, half a second each: in one of five 32 streams stood still for ten seconds (2026-11-30)."""
 MOST_OFF = 0.15
 LEAST_BAND = 1.05
 ASKED_BEFORE = (2, 3)
@@ -153,8 +164,10 @@ def measured_before(file: Path) -> tuple[str, list[Fit], list[Part]]:
             for steps, idle_s, windows, paces in fits
         ],
         [
-            Part([Request(*each) for each in requests], [Served(*each) for each in answers], lasted_s)
-            for requests, answers, lasted_s in parts
+            Part(
+                [Request(*each) for each in requests], [Served(*each) for each in answers], lasted_s, looks_s
+            )
+            for requests, answers, lasted_s, looks_s in parts
         ],
     )
 
@@ -179,11 +192,15 @@ class Running:
         decode, prefill, idle, windows, paces = {}, dict[int, float](), {}, [], list[float]()
         steps = 20 * repeats
         for running in RUNNING:
-            window, results, _ = self.watched(closed(running), running, running, CONTEXT - steps // 2, steps)
-            streams = [token_times_s(each) for each in results]
+            looks = [
+                self.watched(closed(running), running, running, CONTEXT - steps // 2, steps)
+                for _ in range(LOOKS)
+            ]
+            windows += [window for window, *_ in looks]
+            several = [[token_times_s(each) for each in results] for _, results, _ in looks]
+            streams = sorted(several, key=plain_step_s)[LOOKS // 2]
             decode[running] = plain_step_s(streams)
             paces += paces_of(streams)
-            windows.append(window)
         for wanted in PREFILLED:
             window, results, (total_s, count) = self.watched(
                 PAUSES, 1, LONE_OF_A_REPEAT * repeats, wanted, LONE_TOKENS
@@ -193,7 +210,21 @@ class Running:
             prefill[tokens] = (total_s - few_s) / (count - 1)
             idle[tokens] = median(each.gaps_us[0] / 1e6 for each in results)
             windows.append(window)
-        return Fit(Steps(decode, prefill), idle, windows, paces)
+        beside = {tokens: self.beside_s(tokens, repeats) for tokens in PREFILLED[::2]}
+        return Fit(Steps(decode, prefill, beside), idle, windows, paces)
+
+    def beside_s(self, input_tokens: int, repeats: int) -> float:
+        """What a prompt of so many tokens adds to a step in which BESIDE streams decode."""
+        alone = LONE_OF_A_REPEAT * repeats
+        lines = [*self.lines(1, STEPS_BESIDE, BESIDE), *self.lines(input_tokens, 1, alone)]
+        results = self.asked(
+            *PAUSES_BESIDE, "--requests", str(len(lines)), "--prompts", str(self.written(lines))
+        )
+        streams, lone = results[:BESIDE], results[BESIDE:]
+        return added_s(
+            [token_times_s(each) for each in streams],
+            [(each.sent_us / 1e6, token_times_s(each)[0]) for each in lone],
+        )
 
     def load(self, rate_per_s: float, input_tokens: str, output_tokens: str, seconds: int) -> Part:
         """An open loop: when each request was sent and how long it was, and what was measured."""
@@ -223,17 +254,7 @@ class Running:
         The prompts are written here: to make exact ones the probe would ask the API process's tokenizer. The window and
         the sum are of what it asks before the load, too.
         """
-        self.runs += 1
-        prompts, words = (
-            self.folder / f"prompts-{self.runs}.jsonl",
-            max(1, round(input_tokens / self.tokens_a_word)),
-        )
-        dice = Random(self.runs)
-        lines = (
-            {"prompt": " ".join(dice.choices(WORDS, k=words)), "output_tokens": output_tokens}
-            for _ in range(99)
-        )
-        prompts.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        prompts = self.written(self.lines(input_tokens, output_tokens, requests))
         cpu, before = cpu_s(self.api_process), self.metrics()
         results = self.asked(*load, "--requests", str(requests), "--prompts", str(prompts))
         spent, after = cpu_s(self.api_process) - cpu, self.metrics()
@@ -243,6 +264,22 @@ class Running:
         more, more_tokens = ASKED_BEFORE
         window = Window(spent, len(results) + more, tokens / running + more_tokens, tokens + more_tokens)
         return window, results, (total_s, count)
+
+    def lines(self, input_tokens: int, output_tokens: int, count: int) -> list[dict[str, Any]]:
+        """Prompts of so many tokens, about, each another, and how many each is answered with."""
+        self.runs += 1
+        dice, words = Random(self.runs), max(1, round(input_tokens / self.tokens_a_word))
+        return [
+            {"prompt": " ".join(dice.choices(WORDS, k=words)), "output_tokens": output_tokens}
+            for _ in range(count)
+        ]
+
+    def written(self, lines: list[dict[str, Any]]) -> Path:
+        """A file of prompts."""
+        self.runs += 1
+        prompts = self.folder / f"prompts-{self.runs}.jsonl"
+        prompts.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return prompts
 
     def asked(self, *words: str) -> list[Result]:
         """The results of a probe, in the order of their sending."""
@@ -274,7 +311,18 @@ def serving(folder: Path) -> Iterator[Running]:
     model, plan = tiny.make(folder / "tiny"), folder / "plan.json"
     sized = ("--max-num-seqs", "32", "--max-num-batched-tokens", "2048", "--max-model-len", "4096")
     corral(ENGINE_CORE, "size", str(model), "--on", "local", *sized, "-o", str(plan))
-    said = corral(ENGINE_CORE, "up", str(plan), "--target", "local", "--name", NAME, "--json")
+    said = corral(
+        ENGINE_CORE,
+        "up",
+        str(plan),
+        "--target",
+        "local",
+        "--port",
+        str(free_port()),
+        "--name",
+        NAME,
+        "--json",
+    )
     try:
         yield Running(folder, json.loads(said)["base_url"])
     finally:
@@ -309,6 +357,13 @@ def corral(core: int, *words: str) -> str:
     elif done.returncode:
         raise SystemExit(f"corral {' '.join(words)}: {done.stderr}")
     return done.stdout
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return int(tried.getsockname()[1])
 
 
 def processes(folder: Path) -> tuple[int, list[int]]:
@@ -351,9 +406,9 @@ def token_times_s(result: Result) -> list[float]:
 
 
 def most_per_s(steps: Steps) -> float:
-    """Requests of 256 in and 64 out that full steps come to, each prompt taking as much as a lone one: LOADS' scale."""
+    """Requests of 256 in and 64 out that full steps come to: LOADS' scale."""
     step_s = steps.time()
-    return float(1 / (64 * step_s(32, 0) / 32 + step_s(0, 256) - step_s(1, 0)))
+    return float(1 / (64 * step_s(32, 0) / 32 + step_s(32, 256) - step_s(32, 0)))
 
 
 def compared(

@@ -1,6 +1,6 @@
 """PURE: what was measured of an engine as a StepTime and an Api, and what a simulation makes of known arrivals."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, cycle, pairwise
 from math import inf
@@ -11,30 +11,30 @@ import numpy
 
 from serving.sizing.batching import Api, Request, Room, Served, Server, StepTime
 
+LEAST_PACE = 0.01
 FIGURES = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "tokens_per_s")
 
 
 class Steps(NamedTuple):
-    """Seconds of a step, by how many decode, and by how many tokens are prefilled alone."""
+    """Seconds of a step, by how many decode, and by how many tokens are prefilled: alone, and beside who decodes."""
 
     decode_s: Mapping[int, float]
     prefill_s: Mapping[int, float]
+    beside_s: Mapping[int, float]
+    """What a prompt of so many tokens adds to a step."""
 
     def time(self, slower: float = 1.0, paces: Sequence[float] = (1.0,)) -> StepTime:
-        """Between what was measured, on a line; a step that does both adds what a prompt takes beyond the shortest one.
+        """Between what was measured, on a line.
 
-        Not beyond a decoding step: a lone prompt wakes an engine that was idle, which takes 2 ms more here (the
-        shortest, of 16 tokens, 5.7 ms where a token is decoded in 3.3, 2026-11-30); beside others no prompt pays that.
         Each step asked for takes the next of the paces times as long, and after the last the first again.
         """
-        decode, prefill = line(self.decode_s), line(self.prefill_s)
-        base, pace = max(decode(1), prefill(0)), cycle(paces)
+        decode, prefill, beside = map(line, self)
+        pace = cycle(paces)
 
         def step_s(decoding: int, prefilled: int) -> float:
             if not decoding:
                 return slower * next(pace) * prefill(prefilled)
-            beside = max(0.0, prefill(prefilled) - base) if prefilled else 0.0
-            return slower * next(pace) * (decode(decoding) + beside)
+            return slower * next(pace) * (decode(decoding) + (beside(prefilled) if prefilled else 0.0))
 
         return step_s
 
@@ -74,6 +74,7 @@ def middle_of(fits: Sequence[Fit]) -> Fit:
         Steps(
             middle_line(first.decode_s, [fit.steps.decode_s for fit in fits]),
             middle_line(first.prefill_s, [fit.steps.prefill_s for fit in fits]),
+            middle_line(first.beside_s, [fit.steps.beside_s for fit in fits]),
         ),
         middle_line(fits[0].idle_s, [fit.idle_s for fit in fits]),
         [*chain.from_iterable(fit.windows for fit in fits)],
@@ -104,9 +105,37 @@ def plain_step_s(streams: Sequence[Sequence[float]]) -> float:
 
 
 def paces_of(streams: Sequence[Sequence[float]]) -> list[float]:
-    """The steps of those streams as the first saw them, one after another, in means of them."""
+    """The steps of those streams as the first saw them, one after another, in means of them.
+
+    Of two tokens that came in one read the second seems to have taken no time, which no step does.
+    """
     gaps = gaps_between(streams[0], *together(streams))
-    return [gap / fmean(gaps) for gap in gaps]
+    return [max(LEAST_PACE, gap / fmean(gaps)) for gap in gaps]
+
+
+def added_s(streams: Sequence[Sequence[float]], prompts: Sequence[tuple[float, float]]) -> float:
+    """What a prompt adds to a step of some streams, the median of those sent while they all decode.
+
+    Each prompt by when it was sent and when its one token came; of the streams' gaps meanwhile, and one more, what is
+    beyond the mean of those in which no prompt was under way.
+    """
+    begun, ended = together(streams)
+    during = [(sent, came) for sent, came in prompts if begun < sent and came < ended]
+    plain_s = fmean(
+        later - sooner
+        for times in streams
+        for sooner, later in pairwise(times)
+        if begun <= sooner
+        and later <= ended
+        and not any(sooner < came and sent < later for sent, came in during)
+    )
+    return median(fmean(beyond_s(times, sent, came, plain_s) for times in streams) for sent, came in during)
+
+
+def beyond_s(times: Sequence[float], sent: float, came: float, plain_s: float) -> float:
+    """How much later a stream's tokens came than its step says, from the last before one moment to after another."""
+    first, last = bisect_left(times, sent) - 1, min(bisect_left(times, came) + 1, len(times) - 1)
+    return times[last] - times[first] - (last - first) * plain_s
 
 
 def together(streams: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -136,14 +165,15 @@ def line(points: Mapping[int, float]) -> Callable[[int], float]:
 def api_of(fit: Fit) -> Api:
     """The API process: CPU by requests, steps and tokens (least squares, none below 0), and what is left of a TTFT.
 
+    Of all windows of one shape the median: a disturbed one took three times as much, and the square of that decided.
     What a request takes of it beyond the TTFT of a lone one is done when its first token has left: nobody's wait.
     """
     left = [0, 1, 2, 3]
     found = numpy.zeros(4)
-    rows = numpy.array(
-        [(*each[1:], 1.0) for each in fit.windows], dtype=float
-    )  # the last: a probe's own questions
-    cpu = numpy.array([each.cpu_s for each in fit.windows])
+    alike: dict[tuple[float, ...], list[float]] = {}
+    for cpu_s, *shape in fit.windows:
+        alike.setdefault((*shape, 1.0), []).append(cpu_s)  # the last: a probe's own questions
+    rows, cpu = numpy.array([*alike]), numpy.array([median(each) for each in alike.values()])
     while left:
         fitted = numpy.linalg.lstsq(rows[:, left], cpu, rcond=None)[0]
         if (fitted >= 0).all():
