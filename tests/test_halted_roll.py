@@ -16,7 +16,7 @@ def told(
     is_upgrade = how.pop("is_upgrade", False)
     step = SimpleNamespace(old=SimpleNamespace(id="0.1"), new=SimpleNamespace(id="0.2"))
     this: Any = SimpleNamespace(
-        name="scout", step=step, present="all", each=lambda _: dict.fromkeys(replicas), is_upgrade=is_upgrade
+        name="scout", step=step, replicas=dict.fromkeys(replicas), is_upgrade=is_upgrade
     )
     way: Any = SimpleNamespace(**({"is_out": False, "is_done": False} | how))
     monkeypatch.setattr(roll, "led_back", lambda *_: ["b is as before."])

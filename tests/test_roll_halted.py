@@ -282,7 +282,7 @@ def test_rented_servers_are_not_rolled_and_it_is_said_what_is_done_there(front: 
     )
     assert roll() == (2, [
         f"error: {NAME} is on ec2, where servers are not rolled.",
-        f"hint: What is lost there is put back, and what is stopped is started: corral serve {NAME}",
+        f"hint: End its server and start it: corral stop {NAME}; corral serve {NAME}",
     ])  # fmt: skip
     assert roll(*UPGRADE) == (2, [
         f"error: {NAME} is on ec2, where corral brings no release beside another.",

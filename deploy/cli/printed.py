@@ -85,6 +85,7 @@ def printed() -> dict[str, Any]:
     from deploy.gateway.gateway import GatewayConfig, GatewayStatus
     from deploy.gateway.keys import Keys, NewKey
     from deploy.gateway.usage import Usage
+    from deploy.releases.foreseen_roll import ForeseenRoll
     from deploy.releases.roll import Rolled
     from deploy.releases.upgrade import Upgraded
     from deploy.targets.abilities import Pushed
@@ -166,7 +167,7 @@ def printed() -> dict[str, Any]:
         "quality run": Quality | PageWritten,
         "reap": Reaped,
         "report": Comparison,
-        "roll": Rolled,
+        "roll": Rolled | ForeseenRoll,
         "serve": Endpoint | requests,
         "simulate": Simulation,
         "size": Plan | Ranking,

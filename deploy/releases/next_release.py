@@ -19,8 +19,10 @@ def next_of(
     place: HoldsReleases,
     plan: tuple[Plan, Path | None] | None,
     asked: JudgedOptions,
+    is_dry: bool = False,
 ) -> Deployment:
-    """The deployment with what is new, at its present address. Asks no host; an adapter of the Hub is fetched.
+    """The deployment with what is new, at its present address. Asks no host; an adapter of the Hub is fetched, unless
+    it is dry.
 
     Raises UsageError for what cannot be had there, DocumentError for a plan that cannot be read, DoesNotFit for one
     that does not fit.
@@ -28,7 +30,11 @@ def next_of(
     refuse_nothing(present.name, plan, asked)
     read, beside = plan or (present.plan, None)
     token_file = asked.hf_token_file or present.hf_token_file
-    planned = adapters.given_here(read, asked.lora, token_file)
+    planned = (
+        adapters.given_unfetched(read, asked.lora)
+        if is_dry
+        else adapters.given_here(read, asked.lora, token_file)
+    )
     if asked.vllm_version:
         planned = planned.model_copy(update={"vllm_version": asked.vllm_version})
     update = {"plan": deployment_for(planned, present.target, present.name).plan, "release": ""}

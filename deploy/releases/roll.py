@@ -9,30 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from deploy.gateway import gateway, out_of_rotation
 from deploy.releases import canary, release
 from deploy.releases.release import Release, Trial
-from deploy.releases.settling import at_work, holding, note_taken_back, refuse_anothers, settle
-from deploy.releases.upgrade import (
-    NextOf,
-    Step,
-    brought,
-    is_meant_to_serve,
-    judged,
-    known,
-    measured,
-    tried,
-)
+from deploy.releases.roll_order import Roll, looked_at, require_served, roll_of, rollable
+from deploy.releases.settling import at_work, holding, note_taken_back, settle
+from deploy.releases.upgrade import NextOf, Step, brought, judged, known, measured, tried
 from deploy.targets import deployment as deployments
 from deploy.targets import hurry
-from deploy.targets.abilities import HoldsReleases, Replicated, StartsAnew
-from deploy.targets.choose import place_of
-from deploy.targets.deployment import Deployment, folder
+from deploy.targets.abilities import HoldsReleases, Replicated
+from deploy.targets.deployment import folder
 from deploy.targets.place import Offer, Status
 from infra import processes
-from infra.errors import CorralError, HostError, Interrupted, ServerError, UsageError
+from infra.errors import CorralError, HostError, Interrupted, ServerError
 from infra.printable import one_line
 from infra.record import Record, removed
 from infra.say import progress, warn
@@ -55,30 +45,6 @@ class Rolled(Record):
     """Those that served that release before."""
 
 
-class Roll(NamedTuple):
-    """What is done to each replica."""
-
-    name: str
-    place: HoldsReleases
-    step: Step
-    """From the accepted release to the next one, or to itself."""
-    present: Deployment
-    """As it is deployed."""
-    to_all: bool
-    """Whether also those are started anew that serve the release already."""
-
-    @property
-    def is_upgrade(self) -> bool:
-        """Whether another release is brought, and no replica only started anew."""
-        return self.step.new.id != self.step.old.id
-
-    def each(self, deployment: Deployment) -> dict[str, Deployment]:
-        """The replicas of a deployment, by name, as deployments of their own."""
-        if isinstance(self.place, Replicated):
-            return self.place.replicas(deployment)
-        return {self.name: deployment}
-
-
 def roll(
     next_of: NextOf | None, name: str, slower_at_most: float, approve: Callable[[Offer], None]
 ) -> Rolled:
@@ -87,38 +53,30 @@ def roll(
     Raises UsageError where nothing is served, ServerError with the replica that failed: the others stay as they are.
     """
     present = deployments.load(name)
-    anew = place_of(present)
-    if not isinstance(anew, StartsAnew):
-        if next_of:
-            holding(present)  # says how another release comes there
-        raise UsageError(
-            f"{name} is on {present.target}, where servers are not rolled.",
-            f"What is lost there is put back, and what is stopped is started: corral serve {name}",
-        )
-    place = holding(present)
+    place = rollable(present, next_of is not None)
     with at_work(present):
         was_tried = settle(present)
         status = place.status(present)
-        if not (was_tried or is_meant_to_serve(status)):
-            raise UsageError(
-                f"{name} is {status.state}: there is nothing to roll.", f"Start it: corral serve {name}"
-            )
-        refuse_anothers(present, status)
+        require_served(present, status, was_tried)
         old = known(present, place)
-        new = brought(next_of(present, place), old, place, True, approve) if next_of else None
-        if new is not None:
-            old = measured(old, place)
-        else:
-            anew.require_whole(present)
-        if new is None and (answer := answers(status)):
-            old = old.model_copy(update={"answer": answer})
+        new = None
+        if next_of:
+            holder = holding(present)
+            new = brought(next_of(present, holder), old, holder, True, approve)
+            old = measured(old, holder) if new else old
+        if new is None:
+            place.require_whole(present)
+            if answer := answers(status):
+                old = old.model_copy(update={"answer": answer})
         step = Step(old, new or old, slower_at_most if new else None)
-        done = Roll(name, place, step, present, to_all=next_of is None)
-        if done.is_upgrade and len(replicas := tuple(done.each(present))) == 1:
-            tell_callers(name, replicas[0], replicas[0] in out_of_rotation.in_front(name))
-            tried(Step(release.keep(step.old), release.keep(step.new), slower_at_most), place, True)
+        this = roll_of(present, place, step, to_all=next_of is None)
+        if this.is_upgrade and len(this.replicas) == 1:
+            (replica,) = this.replicas
+            tell_callers(name, replica, replica in out_of_rotation.in_front(name))
+            both = Step(release.keep(step.old), release.keep(step.new), slower_at_most)
+            tried(both, holding(present), True)
             return Rolled(name=name, release=step.new.id, previous=old.id, rolled=(name,))
-        return all_of(done)
+        return all_of(this)
 
 
 def answers(status: Status) -> tuple[str, ...]:
@@ -139,33 +97,25 @@ def all_of(this: Roll) -> Rolled:
         release.keep(old)
         release.keep(new)
         old.deployment.write(folder(this.name) / "deployment.json")  # the same, with its engine named
-        this.place.remember(old.deployment)
-    found = {name: this.place.status(each) for name, each in this.each(this.present).items()}
-    has_it = {name for name, status in found.items() if not this.to_all and has(this, status)}
-    without = out_of_rotation.without_requests(this.name)
-    order = sorted(found, key=lambda name: found[name].state == "serving" and name not in without)
+        holding(this.present).remember(old.deployment)
+    found = looked_at(this)
     rolled: list[str] = []
     with on_trial(this):
-        for replica in order:
-            one(this, replica, found[replica], rolled, replica in has_it)
-            if replica not in has_it:
+        for replica in found.order:
+            has_it = replica in found.has_it
+            one(this, replica, found.statuses[replica], rolled, has_it)
+            if not has_it:
                 rolled.append(replica)
     if this.is_upgrade:
         accepted(this)
-    skipped = tuple(name for name in order if name in has_it)
+    skipped = tuple(name for name in found.order if name in found.has_it)
     return Rolled(name=this.name, release=new.id, previous=old.id, rolled=tuple(rolled), skipped=skipped)
-
-
-def has(this: Roll, status: Status) -> bool:
-    """Whether a replica serves the release that all are to."""
-    wanted = (this.step.new.id,) if this.is_upgrade else (this.step.new.id, None)
-    return status.state == "serving" and status.release in wanted
 
 
 @contextmanager
 def on_trial(this: Roll) -> Iterator[None]:
     """Have whoever supervises a server that is only started anew wait for what comes of it."""
-    if this.is_upgrade or len(this.each(this.present)) > 1:
+    if this.is_upgrade or len(this.replicas) > 1 or not isinstance(this.place, HoldsReleases):
         yield
         return
     me = processes.birth(os.getpid())
@@ -181,7 +131,7 @@ def accepted(this: Roll) -> None:
     old, new = this.step.old, this.step.new
     release.keep(new.model_copy(update={"outcome": "accepted", "why": ""}))
     new.deployment.write(folder(this.name) / "deployment.json")
-    this.place.note(
+    holding(this.present).note(
         new.deployment, "upgraded", f"from {old.id} to {new.id}, vLLM {new.vllm_version}, one by one"
     )
 
@@ -252,25 +202,28 @@ def until_idle(this: Roll, endpoint: Endpoint) -> None:
 
 def started(this: Roll, replica: str, status: Status) -> None:
     """Start a replica anew, with the next release where there is one, and have it answer with sense."""
-    old, new, place = this.step.old, this.step.new, this.place
-    here = {"old": alone_of(this, old, replica), "new": alone_of(this, new, replica)}
+    old, new = this.step.old, this.step.new
     if this.is_upgrade:
-        endpoint = place.turn_to(here["new"].deployment)
-        judged(Step(here["old"], here["new"], this.step.slower_at_most), endpoint, place)
-        place.keep(here["new"].deployment)
+        holder = holding(this.present)
+        step = Step(alone_of(this, old, replica), alone_of(this, new, replica), this.step.slower_at_most)
+        endpoint = holder.turn_to(step.new.deployment)
+        judged(step, endpoint, holder)
+        holder.keep(step.new.deployment)
         return
-    if status.release in (None, old.id) and isinstance(place, StartsAnew):
-        endpoint = place.restart(this.each(this.present)[replica])
+    if status.release in (None, old.id):
+        endpoint = this.place.restart(this.replicas[replica])
     else:  # a roll that was cut short has left it at another release
-        endpoint = place.turn_to(here["old"].deployment)
-        place.keep(here["old"].deployment)
+        holder, back = holding(this.present), alone_of(this, old, replica).deployment
+        endpoint = holder.turn_to(back)
+        holder.keep(back)
     progress("roll: the canary")
     canary.require_sense(endpoint, old.answer)
 
 
 def alone_of(this: Roll, whole: Release, replica: str) -> Release:
     """A release of one replica."""
-    return whole.model_copy(update={"deployment": this.each(whole.deployment)[replica]})
+    hosts = this.replicas[replica].hosts
+    return whole.model_copy(update={"deployment": whole.deployment.model_copy(update={"hosts": hosts})})
 
 
 def halted(this: Roll, replica: str, error: BaseException, rolled: list[str], way: Way) -> BaseException:
@@ -285,7 +238,7 @@ def halted(this: Roll, replica: str, error: BaseException, rolled: list[str], wa
         said.append("It is still on its way back.")
     if way.is_out:
         said.append("Its gateway gives it no requests.")
-    each = tuple(this.each(this.present))
+    each = tuple(this.replicas)
     if rolled:
         said.append(f"{', '.join(rolled)}: {f'at {new.id}' if this.is_upgrade else 'started anew'}.")
     if others := [other for other in each if other not in (*rolled, replica)]:
@@ -316,7 +269,7 @@ def led_back(this: Roll, replica: str, way: Way, cause: str, is_cut: bool) -> li
         progress(f"roll: {replica} is turned back to {old.id}: {cause}")
         trouble = turned_back(this, replica)
         with suppress(HostError):
-            note_taken_back(new, f"on {replica}: {cause}", this.place)
+            note_taken_back(new, f"on {replica}: {cause}", holding(this.present))
         said.append(
             f"It does not start again with {old.id}: {trouble.rstrip('.')}."
             if trouble
@@ -340,11 +293,11 @@ def led_back(this: Roll, replica: str, way: Way, cause: str, is_cut: bool) -> li
 
 def started_again(this: Roll, replica: str) -> str:
     """Start what was ended and does not serve; why that does not go, if so."""
-    each, place = this.each(this.present)[replica], this.place
+    each = this.replicas[replica]
     try:
-        if place.status(each).state != "serving" and isinstance(place, StartsAnew):
+        if this.place.status(each).state != "serving":
             progress(f"roll: {replica} is started again")
-            place.restart(each)
+            this.place.restart(each)
     except CorralError as error:
         return error.message
     return ""
@@ -352,10 +305,10 @@ def started_again(this: Roll, replica: str) -> str:
 
 def turned_back(this: Roll, replica: str) -> str:
     """Serve the accepted release with it again; why that does not go, if so."""
-    back = alone_of(this, this.step.old, replica).deployment
+    back, holder = alone_of(this, this.step.old, replica).deployment, holding(this.present)
     try:
-        this.place.turn_to(back)
-        this.place.keep(back)
+        holder.turn_to(back)
+        holder.keep(back)
     except CorralError as error:
         return error.message
     return ""

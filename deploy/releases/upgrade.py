@@ -13,7 +13,7 @@ from deploy.releases.settling import at_work, holding, note_taken_back, refuse_a
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import HoldsReleases
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.place import Offer, Status
+from deploy.targets.place import Check, Offer, Status
 from infra import processes
 from infra.errors import CorralError, DocumentError, HostError, Interrupted, ServerError, UsageError
 from infra.printable import one_line
@@ -76,6 +76,18 @@ def brought(
     wanted: Deployment, old: Release, place: HoldsReleases, is_whole: bool, approve: Callable[[Offer], None]
 ) -> Release | None:
     """The next release, put beside the one that serves; None where that is it, and whole."""
+    found = next_release(wanted, old, place, is_whole)
+    if found is None:
+        return None
+    new, about = found
+    place.bring(new.deployment, about, approve)
+    return new
+
+
+def next_release(
+    wanted: Deployment, old: Release, place: HoldsReleases, is_whole: bool
+) -> tuple[Release, tuple[Check, ...]] | None:
+    """The next release, and what there is to say before it is brought; None where it is the old one, and whole."""
     if release.id_of(wanted, place.engine_version(wanted)) == old.id and is_whole:
         return None
     settled, about = place.settled(wanted)
@@ -83,17 +95,14 @@ def brought(
     new_id = release.id_of(settled, version)
     if new_id == old.id and is_whole:
         return None
-    new = named(
-        Release(
-            id=new_id,
-            vllm_version=version,
-            deployment=settled,
-            previous=old.id if new_id != old.id else old.previous,
-            tried_at=datetime.now(UTC),
-        )
+    new = Release(
+        id=new_id,
+        vllm_version=version,
+        deployment=settled,
+        previous=old.id if new_id != old.id else old.previous,
+        tried_at=datetime.now(UTC),
     )
-    place.bring(new.deployment, about, approve)
-    return new
+    return named(new), about
 
 
 def back(name: str) -> Upgraded:
@@ -141,8 +150,11 @@ def named(one: Release) -> Release:
     return one.model_copy(update={"deployment": one.deployment.model_copy(update={"release": one.id})})
 
 
-def known(present: Deployment, place: HoldsReleases) -> Release:
-    """The accepted release, with what was measured of it when it was tried."""
+def known(present: Deployment, place: object) -> Release:
+    """The accepted release, with what was measured of it when it was tried; where there is but one, what it is."""
+    if not isinstance(place, HoldsReleases):
+        version = present.plan.vllm_version
+        return Release(id=release.id_of(present, version), vllm_version=version, deployment=present)
     version = place.engine_version(present)
     accepted = release.id_of(present, version)
     before = None

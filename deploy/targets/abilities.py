@@ -252,7 +252,10 @@ class Replicated(Protocol):
     """It may be several engines, each on a machine of its own, behind one key."""
 
     def replicas(self, deployment: Deployment) -> dict[str, Deployment]:
-        """Each as a deployment of its machine alone, by the name that a gateway gives it. Asks nobody."""
+        """Each as a deployment of its machine alone, by the name that a gateway gives it.
+
+        Asks nobody where the machines are somebody's own. Raises CloudError where none that is rented runs.
+        """
         ...
 
     def count(self, deployment: Deployment) -> int:
@@ -280,7 +283,13 @@ class StartsAnew(Protocol):
         ...
 
     def require_whole(self, deployment: Deployment) -> None:
-        """Raise ServerError where what it would be started with is not there, so that it is not ended first."""
+        """Raise where what it would be started with is not there, so that it is not ended first: ServerError for an
+        engine or weights, CloudError for a machine.
+        """
+        ...
+
+    def status(self, deployment: Deployment) -> Status:
+        """As any place."""
         ...
 
 
