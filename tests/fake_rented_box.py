@@ -27,6 +27,25 @@ def key() -> str:
         return own_key(os.environ["FAKE_TARGET"]) if "FAKE_OWN_KEYS" in os.environ else KEY
 
 
+STOPPED = "/stopped"
+"""There while its server is ended."""
+
+
+def started() -> None:
+    """Its server runs."""
+    if os.path.exists(here(STOPPED)):
+        os.unlink(here(STOPPED))
+
+
+def requests() -> int:
+    """How many requests its server has, as the test has it; one ends at each look at its metrics."""
+    try:
+        with open(here("/requests")) as file:
+            return int(file.read() or 0)
+    except FileNotFoundError:
+        return 0
+
+
 def own_key(target: str) -> str:
     """What a box makes for itself: 32 bytes that another has not."""
     return target.encode().hex().ljust(64, "0")
@@ -73,7 +92,16 @@ def on_the_box(words: list[str]) -> int:
             os.makedirs(here("/"), exist_ok=True)
             os.execvp("sh", [*words[:-1], here("/")])
         case ["sh", "-c", script, "start", _] if START.fullmatch(script):
-            pass
+            if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
+                print("Failed to start corral-t1.service: Unit corral-t1.service is masked.")
+                return 1
+            started()
+        case ["systemctl", "stop", unit] if unit == "corral-t1.service":
+            if left := requests():
+                print(f"{left} requests were cut")
+                return 1
+            os.makedirs(here("/"), exist_ok=True)
+            open(here(STOPPED), "w").close()
         case ["systemctl", "daemon-reload"]:
             pass
         case ["systemctl", "is-active", _]:
@@ -84,6 +112,7 @@ def on_the_box(words: list[str]) -> int:
             if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
                 print(f"corral: {name}: not joined: no interface here has the address {addresses[int(rank)]}")
                 return 1
+            started()
             print(f"corral: {name}: rank {rank} of {len(addresses)}")
         case [extend, minutes] if extend.endswith("/bin/extend") and minutes.isdecimal():
             if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):

@@ -2,9 +2,10 @@
 
 import json
 import os
+import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from fake_rented_box import key
+from fake_rented_box import STOPPED, here, key, requests
 
 
 class Box(BaseHTTPRequestHandler):
@@ -13,6 +14,11 @@ class Box(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/v1/models":
             self.reply({"data": [{"id": os.environ["FAKE_MODEL"]}]})
+        elif self.path == "/metrics" and os.path.exists(here("/requests")):
+            left = requests()
+            self.answer(f"vllm:num_requests_running {left}\nvllm:num_requests_waiting 0\n".encode(), 200)
+            with open(here("/requests"), "w") as file:
+                file.write(str(max(0, left - 1)))
         else:
             self.reply({})
 
@@ -24,8 +30,14 @@ class Box(BaseHTTPRequestHandler):
 
     def reply(self, body: dict[str, object]) -> None:
         right = not self.path.startswith("/v1") or self.headers["Authorization"] == f"Bearer {key()}"
-        data = json.dumps(body if right else {"error": "Unauthorized"}).encode()
-        self.send_response(200 if right else 401)
+        self.answer(json.dumps(body if right else {"error": "Unauthorized"}).encode(), 200 if right else 401)
+
+    def answer(self, data: bytes, status: int) -> None:
+        if os.path.exists(here(STOPPED)):
+            # A tunnel takes a connection though nothing listens there.
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

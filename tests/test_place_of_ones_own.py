@@ -119,6 +119,16 @@ def test_a_dry_run_asks_nobody(corral: Corral, asked: tuple[str, ...]) -> None:
     assert json.loads(out) == [{"operation": "Land", "name": "eagle", "crater": "Copernicus"}]
 
 
+def test_where_no_server_is_started_anew_none_is_rolled(corral: Corral, asked: tuple[str, ...]) -> None:
+    assert corral("up", *asked, "--yes")[0] == 0
+    for more in ((), ("--dry-run",)):
+        assert corral("roll", "eagle", *more)[::2] == (
+            2,
+            "error: eagle is on moon, where servers are not rolled.\n"
+            "hint: End its server and start it: corral stop eagle; corral serve eagle\n",
+        )
+
+
 def test_its_flags_come_with_it(corral: Corral, asked: tuple[str, ...]) -> None:
     plan, *_ = asked
     assert (

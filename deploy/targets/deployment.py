@@ -74,7 +74,7 @@ class Deployment(Document):
     region: Value | None = None
     """Which of its place's regions, where that has some."""
     hosts: tuple[Value, ...] = ()
-    """The machines, where they are named one by one: SSH destinations."""
+    """The machines, where they are named one by one: SSH destinations; of one replica of EC2 its instance id."""
     engine: Value = ""
     """Where those hosts get vLLM from: an engine's environment or a folder of wheels here, which are brought;
     empty: the index the host can reach (for a plan without GPUs, corral's own CPU engine is brought). On this machine

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from deploy.targets import host_deaths
@@ -266,10 +266,27 @@ def next_step(deployment: Deployment) -> str:
     return f"Read why: corral logs {deployment.name}; it still costs: corral down {deployment.name}"
 
 
+def there(aws: Aws, deployment: Deployment, order: Order) -> tuple[Rented, ...]:
+    """The machines, those included that ended lately; of a replica its own alone."""
+    machines, only = rented_machines.machines(aws, deployment.name, order.regions), deployment.hosts
+    return tuple(machine for machine in machines if not only or machine.instance_id in only)
+
+
+def lost(name: str, instance_ids: Iterable[str]) -> CloudError:
+    """What is said of replicas that have gone, in one sentence: it is told in others' words, without its hint."""
+    way = f"another takes its place by: corral serve {name}"
+    return CloudError(
+        f"{' and '.join(instance_ids)} is not there any more; {way}.",
+        "It may have been ended by hand, by its schedule, or taken back by EC2.",
+    )
+
+
 def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[Rented, ...]:
     """The machines that run, the one that leads first. Raises CloudError when none does."""
-    machines = rented_machines.machines(aws, deployment.name, order.regions)
+    machines = there(aws, deployment, order)
     alive = tuple(machine for machine in machines if machine.state == "running")
+    if not alive and deployment.hosts:
+        raise lost(deployment.name, deployment.hosts)
     if not alive:
         hint = f"Rent one: corral up plan.json --target ec2 --name {deployment.name}"
         if power.is_stopped(machines):

@@ -20,13 +20,20 @@ UNIT_STATES = ("active", "activating", "deactivating", "inactive", "failed")
 
 
 def status(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> Status:
-    """All machines as one: as well as the worst, reached at the first. One that is missing is the worst of all."""
+    """All machines as one: as well as the worst, reached at the first. One that is missing is the worst of all.
+
+    Of a deployment that names its machines, a replica, these alone.
+    """
+    wanted, is_whole = len(deployment.hosts) or order.machines, not deployment.hosts
     ended = ("terminated", "shutting-down") if order.replicas > 1 else ("terminated",)
     alive = [machine for machine in machines if machine.state not in ended]
     each = [of_machine(aws, deployment, order, machine, leads=machine == alive[0]) for machine in alive]
     names = [machine.instance_id for machine in alive]
-    replicas = tuple(names) if order.replicas > 1 else ()
-    if len(alive) < order.machines:
+    replicas = tuple(names) if order.replicas > 1 and is_whole else ()
+    if len(alive) < wanted and not is_whole:
+        each.append(said(deployment, "dead", boxes.lost(deployment.name, deployment.hosts).message))
+        names.append("missing")
+    elif len(alive) < wanted:
         each.append(gone(deployment, order, machines, len(alive)))
         names.append("missing")
     return together(names, each, replicas)

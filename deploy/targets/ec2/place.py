@@ -11,7 +11,6 @@ from deploy.targets.abilities import VerifiedFolder
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import (
     boxes,
-    common_key,
     documents,
     dry_run,
     each_server,
@@ -28,11 +27,17 @@ from deploy.targets.ec2 import (
 from deploy.targets.ec2.cost import check_limit
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.rental import still_rented
+from deploy.targets.ec2.replicas import answering as answering
+from deploy.targets.ec2.replicas import count as count
+from deploy.targets.ec2.replicas import replicas as replicas
+from deploy.targets.ec2.replicas import require_whole as require_whole
+from deploy.targets.ec2.replicas import restart as restart
+from deploy.targets.ec2.replicas import share_key as share_key
 from deploy.targets.place import LOOK_S, Status, Teardown
 from infra import deadline, offline
 from infra.aws import power, rented_machines, session
 from infra.aws.boto import default_region
-from infra.aws.order import Order, utc
+from infra.aws.order import utc
 from infra.aws.renting import told
 from infra.aws.teardown import enabled_regions
 from infra.errors import CorralError, Interrupted, UsageError
@@ -127,47 +132,6 @@ def endpoint(deployment: Deployment) -> Endpoint:
 
 
 @told
-def answering(deployment: Deployment, opens: bool) -> dict[str, Endpoint]:
-    """Where each server answers from here, by the id of its machine; as it was last, where no way is opened.
-
-    What cannot be reached now is told, and hides no other. Raises HostError where none can, CloudError where none runs,
-    UsageError where none is to be opened and none was.
-    """
-    order = documents.order_of(deployment)
-    if not opens and (found := tunnels.noted(deployment, order)):
-        return found
-    if not opens and not order.cidr:
-        raise UsageError(
-            f"No way to {deployment.name} is open here.", f"Serve it: corral serve {deployment.name}"
-        )
-    aws = documents.aws_for(deployment.name)
-    return tunnels.answering(deployment, order, servers(order, boxes.running(aws, deployment, order)))
-
-
-def count(deployment: Deployment) -> int:
-    """As many as were ordered."""
-    order = documents.begun(deployment.name)
-    return order.replicas if order else 1
-
-
-def replicas(deployment: Deployment) -> dict[str, Deployment]:
-    """All as one: which machines there are only AWS knows."""
-    return {deployment.name: deployment}
-
-
-@told
-def share_key(deployment: Deployment) -> None:
-    """Have every replica that runs take the one key."""
-    aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
-    common_key.share(deployment, servers(order, boxes.running(aws, deployment, order)))
-
-
-def servers(order: Order, machines: tuple[Rented, ...]) -> tuple[Rented, ...]:
-    """The machines that answer: every replica, or the first of those that one server is over."""
-    return machines if order.replicas > 1 else machines[:1]
-
-
-@told
 def shell(deployment: Deployment) -> tuple[str, ...]:
     """A shell on the first machine, through Session Manager."""
     session.require_plugin()
@@ -180,7 +144,7 @@ def shell(deployment: Deployment) -> tuple[str, ...]:
 def status(deployment: Deployment) -> Status:
     """Ask EC2 by tag, the boxes by their consoles, and the server where it can be reached from here."""
     aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
-    machines = rented_machines.machines(aws, deployment.name, order.regions)
+    machines = boxes.there(aws, deployment, order)
     ends = [
         machine.expires_at for machine in machines if machine.expires_at and machine.state != "terminated"
     ]
