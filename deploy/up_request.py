@@ -17,6 +17,7 @@ from infra.argument import pasted
 from infra.asked import again
 from infra.columns import table, wrapped
 from infra.errors import DoesNotFit, UsageError
+from infra.prices import DEFAULT_REGION
 from infra.printable import sentence
 from infra.quantity import counted
 from infra.say import is_somebody_there, notice, progress
@@ -24,8 +25,16 @@ from serving.model.models import model as named_model
 from serving.model.models import models
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
-from serving.sizing.ranking_text import AHEAD, HEAD, best_of_each, fitting, is_ahead, ranking_row
-from serving.sizing.size import answer_for, is_checkpoint, on, ranking_for
+from serving.sizing.ranking_text import (
+    AHEAD,
+    HEAD,
+    best_of_each,
+    fitting,
+    is_ahead,
+    is_elsewhere,
+    ranking_row,
+)
+from serving.sizing.size import answer_for, is_checkpoint, on, order, ranking_for
 from serving.sizing.size_options import Options, WhichMachine
 from serving.sizing.this_machine import local_machine
 
@@ -165,9 +174,13 @@ def machine_of(plan: Plan) -> str:
 
 
 def holding(model: str, which: WhichMachine, options: Options, place: str) -> list[Plan]:
-    """The best plan of each machine that holds it there, the cheapest first."""
-    plans = best_of_each(ranking_for(model, which.precision, options).machines)
-    return [plan for plan in plans if bool(plan.machine.instance_type) == PLACES[place].rents]
+    """The best plan of each machine that holds it there, the cheapest first.
+
+    What has no price in a region of which some are known is hardly sold there.
+    """
+    best = best_of_each(ranking_for(model, which.precision, options).machines)
+    plans = [plan for plan in best if bool(plan.machine.instance_type) == PLACES[place].rents]
+    return sorted(plans, key=order) if any(plan.price for plan in plans) else plans
 
 
 def sold(plans: list[Plan], seller: RentsMachines, of_place: PlaceOptions | None) -> list[Plan]:
@@ -191,6 +204,8 @@ def picked(plans: list[Plan]) -> int:
     notice(table(fitting([list(row) for row in (head, *rows)])[0]))
     if any(map(is_ahead, plans)):
         notice(AHEAD)
+    if any(map(is_elsewhere, plans)):
+        notice(f"  (in brackets: {DEFAULT_REGION}'s price)")
     if sources := sorted(
         {f"{p.price.region}, {p.price.source}, {p.price.checked_on}" for p in plans if p.price}
     ):

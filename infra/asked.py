@@ -46,6 +46,8 @@ class Asked(Record):
 
     heading: ClassVar[str] = "Options"
     """What stands above its flags in a verb's help."""
+    joint: ClassVar[str] = " "
+    """What stands between a flag and its value."""
     not_asked: ClassVar[tuple[str, ...]] = ()
     """Fields that are no flags: a verb that takes the record says them in another way."""
 
@@ -198,7 +200,7 @@ def spoken(record: type[Asked], field: str) -> str:
 def recommended(record: type[Asked], field: str) -> str:
     """The hint of what to type; empty where there is nothing to recommend."""
     example = example_of(record.model_fields[field])
-    return "" if example in (None, ()) else f"For example: {spoken(record, field)} {example}"
+    return "" if example in (None, ()) else f"For example: {spoken(record, field)}{record.joint}{example}"
 
 
 def is_nothing(value: Any) -> bool:

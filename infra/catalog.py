@@ -141,8 +141,11 @@ def did_you_mean(name: str) -> str:
 
 
 def known_machines() -> str:
-    """What a machine may be called."""
-    return f"Use an EC2 type (g5.12xlarge), COUNTxGPU (2xA100-80GB) or local; GPUs: {', '.join(gpus())}. {DESCRIBE}"
+    """What a machine may be called; never a GPU that is near to the one that was named."""
+    return (
+        "Use an EC2 type (g5.12xlarge), COUNTxGPU (2xH100) or local; each by name: corral size scout --all; --gpu adds "
+        "one."
+    )
 
 
 def not_planned_for(what: str) -> str | None:

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -43,6 +43,8 @@ Speed = Annotated[float | None, Field(gt=0, le=1_000_000)]
 
 class Described(Asked):
     """A GPU as its owner describes it; what is left out is estimated, or taken as usual."""
+
+    joint: ClassVar[str] = "="
 
     name: Annotated[
         Value, Flag("name"), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$", examples=["L20"])

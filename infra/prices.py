@@ -75,6 +75,12 @@ def price_of(machine: Machine, region: str | None = None) -> HourlyPrice | None:
     return best.model_copy(update={"usd_per_hour": best.usd_per_hour * machine.hosts})
 
 
+def in_brackets(region: str | None) -> str:
+    """What prices in brackets are, for the end of a table that is ranked by them, and how to have the region's own."""
+    where = f" --region {region}" if region else ""
+    return f"(in brackets: {DEFAULT_REGION}'s price, by which all are ranked; ask AWS: corral prices --refresh{where})"
+
+
 def on_demand_price(instance_type: str, region: str) -> HourlyPrice | None:
     """The stored on-demand price of one machine; None where it is sold otherwise only, or nobody knows."""
     matching = [

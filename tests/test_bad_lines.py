@@ -33,8 +33,8 @@ LINES: dict[str, dict[str, Any]] = tomllib.loads(KEPT.read_text(encoding="utf-8"
 CODES = {each.exit_code for each in errors.CorralError.__subclasses__()} - {errors.Interrupted.exit_code}
 """Those that are documented, without that for what went wrong in a way nobody foresaw."""
 PLAN = Plan.read(DATA / "compare" / "plan.json")
-LONGEST = 800
-"""Letters of a message with its hint: some list what there is."""
+LONGEST, LONGEST_HINT = 400, 140
+"""Letters of a message with its hint, and of a hint."""
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +96,7 @@ def test_what_is_kept_is_a_sentence_a_hint_and_a_documented_code(line: str) -> N
     assert "Traceback" not in kept["error"]
     assert "does not expect" not in kept["error"]
     assert len(kept["error"] + kept["hint"]) < LONGEST
+    assert len(kept["hint"]) < LONGEST_HINT
     commands = {match[1] for match in COMMAND.finditer(f"hint: {kept['hint']}")}
     assert [wrong for each in commands if each.split()[0] in VERBS and (wrong := refused(each))] == []
 

@@ -224,24 +224,26 @@ def test_a_near_miss_is_never_offered_as_another_gpu(typed: str, meant: str) -> 
         catalog.machine(typed)
     said = f"{typed!r} is not a machine corral knows." + (f" Did you mean {meant}?" if meant else "")
     assert unknown.value.message == said
-    assert "Describe another: --gpu 'name=L20,memory_gib=48," in unknown.value.hint
+    assert unknown.value.hint == CALLED
 
 
 # Hints, whole: where each leads is tried above.
 
+CALLED = (
+    "Use an EC2 type (g5.12xlarge), COUNTxGPU (2xH100) or local; each by name: corral size scout --all; --gpu adds "
+    "one."
+)
 DESCRIBE = (
     "Describe another: --gpu 'name=L20,memory_gib=48,memory_gb_per_s=864,bf16_tflops=119,compute_capability=8.9,"
     "link=pcie'"
 )
 
 
-def test_what_a_machine_may_be_called_is_told_with_every_gpu() -> None:
-    gpus = ", ".join(catalog.gpus())
-    known = f"Use an EC2 type (g5.12xlarge), COUNTxGPU (2xA100-80GB) or local; GPUs: {gpus}. {DESCRIBE}"
-    for typed in ("toaster", "8xTPU"):
-        with pytest.raises(UsageError) as refused:
-            catalog.machine(typed)
-        assert refused.value.hint == known
+@pytest.mark.parametrize("typed", ["toaster", "8xTPU"])
+def test_what_a_machine_may_be_called_is_told_shortly(typed: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        catalog.machine(typed)
+    assert refused.value.hint == CALLED
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,7 @@ FIELDS = (
         ("memory_gib=", HINT),
         ("memory_mib=49140", HINT),
         ("watts=300", FIELDS),
+        ("memory_gb_per_s=0", "For example: memory_gb_per_s=864"),
         ("link=none", "Add max_per_host=1, or say link=pcie"),
         ("torch_gib=20", "Leave it out."),
         ("name=H100", "Call yours otherwise: name=my-H100"),

@@ -424,6 +424,56 @@ def test_what_does_not_fit_writes_over_no_plan(tmp_path: Path, capsys: pytest.Ca
 ALL = ["machine", "GPUs", "precision", "$/h", "tok/s", "TTFT", "$/Mtok", "context"]
 
 
+def names_of(region: str | None) -> list[tuple[str, str]]:
+    return [
+        (plan.machine.name, plan.precision)
+        for plan in ranking("scout", None, Options(region=region)).machines
+    ]
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "us-west-2"])
+def test_where_a_region_lacks_prices_machines_are_ranked_by_those_that_are_known(region: str) -> None:
+    """Of the first none is known, of the second g5.12xlarge's, g5.48xlarge's and that of the dearest."""
+    assert names_of(region) == names_of(None)
+    options = Options(region=region)
+    said = ranking_text(ranking("scout", None, options), options, is_whole=False)
+    shown = {row["machine"]: row["$/h"] for row in cells_of(said, HEADS[region])}
+    cheapest = {
+        "g7e.2xlarge": "(3.36)", "g7e.4xlarge": "(4.00)", "g6.12xlarge": "(4.60)", "g5.12xlarge": "(5.67)",
+        "p5.4xlarge": "(6.88)", "g5.24xlarge": "(8.14)", "g7e.12xlarge": "(8.29)", "g6e.12xlarge": "(10.49)",
+    }  # fmt: skip
+    own = {"g5.12xlarge": "5.67"} if region == "us-west-2" else {}
+    assert list(shown.items()) == list((cheapest | own).items())
+    told = "(in brackets: us-east-1's price, by which all are ranked; ask AWS: corral prices --refresh --region\n  "
+    assert f"\n\n{told}{region})\n\n" in said
+    assert said.endswith(f"\nNext: corral size scout --precision int4 --on g7e.2xlarge --region {region}")
+
+
+ONE_HEAD = ["machine", "GPUs", "precision", "$/h", "tok/s", "TTFT", "context"]
+HEADS = {"eu-central-1": ONE_HEAD, "us-west-2": [*ONE_HEAD[:-1], "$/Mtok", "context"]}
+"""No million tokens has a price where no machine has one."""
+
+
+@pytest.mark.parametrize(
+    ("region", "told"),
+    [
+        (
+            "eu-central-1",
+            "p5en.48xlarge ($63.296/h in us-east-1), p6-b200.48xlarge ($113.9328/h in us-east-1), "
+            "p6-b300.48xlarge ($142.416/h in us-east-1)",
+        ),
+        (
+            "us-west-2",
+            "p5en.48xlarge ($63.296/h in us-east-1), p6-b200.48xlarge ($113.9328/h in us-east-1), "
+            "p6-b300.48xlarge ($142.416/h)",
+        ),
+    ],
+)
+def test_what_would_fit_instead_is_known_where_its_price_is_not(region: str, told: str) -> None:
+    found = answer("maverick", "bf16", on("g5.12xlarge"), Options(region=region))
+    assert found.notes[-1] == f"bf16 fits on: {told}."
+
+
 @cache
 def ranked(model: str, input_tokens: int) -> tuple[Options, size.Ranking]:
     """Every machine that holds it, by the prices of one region."""

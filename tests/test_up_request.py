@@ -122,7 +122,8 @@ def test_prices_are_of_the_region_that_aws_is_set_to(
     )
     shown = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in shown[2:4]] == ["g5.12xlarge", "g6.12xlarge"]
-    assert shown[5].startswith("Prices: eu-west-3, AWS Price List API (GetProducts), ")
+    assert shown[5] == "  (in brackets: us-east-1's price)"
+    assert shown[6].startswith("Prices: eu-west-3, AWS Price List API (GetProducts), ")
 
 
 def test_a_region_without_prices_is_said_to_have_none(

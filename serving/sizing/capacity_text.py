@@ -8,7 +8,7 @@ from infra.argument import pasted
 from infra.asked import Asked, again
 from infra.catalog import machine
 from infra.columns import more_rows, table, wrapped
-from infra.prices import DEFAULT_REGION
+from infra.prices import DEFAULT_REGION, in_brackets
 from infra.quantity import counted, listed
 from serving.model import evaluations, gpu_support
 from serving.sizing.capacity import Capacity, Choice, label
@@ -164,7 +164,8 @@ def ranking(answer: Capacity, is_whole: bool) -> str:
     shown = choices[:most]
     lines = "Ranked\n" + table([head, *map(row, shown)]) + more_rows(len(choices), most)
     if any(choice.usd_per_month is None and choice.usd_per_month_elsewhere for choice in shown):
-        lines += f"\n(in brackets: {DEFAULT_REGION}'s price, by which all are ranked; ask AWS: corral prices --refresh)"
+        assert answer.plan is not None
+        lines += "\n" + wrapped(in_brackets(answer.plan.region), "")
     if (
         any(choice.at_worst and choice.tail is None for choice in shown)
         and answer.choices[0].tail is not None

@@ -7,10 +7,10 @@ from infra import terminal
 from infra.argument import pasted
 from infra.asked import again
 from infra.columns import INDENT, more_rows, table, width_of, wrapped
-from infra.prices import ON_DEMAND
+from infra.prices import ON_DEMAND, in_brackets
 from serving.sizing.plan import Plan
 from serving.sizing.plan_text import rate, ttft
-from serving.sizing.size import Ranking
+from serving.sizing.size import Ranking, known_price
 from serving.sizing.size_options import Options
 
 HEAD = ("machine", "GPUs", "precision", "$/h", "tok/s", "TTFT", "$/Mtok", "context")
@@ -41,15 +41,18 @@ def ranking_text(ranking: Ranking, options: Options | None = None, is_whole: boo
         f"Next: corral size {pasted(ranking.model)} --precision {best.precision} "
         f"--on {pasted(best.machine.name)}{said}"
     )
-    sources = sorted({f"{p.price.source}, {p.price.checked_on}" for p in shown if p.price})
+    prices = [price for plan in shown if (price := known_price(plan))]
+    sources = sorted({f"{price.source}, {price.checked_on}" for price in prices})
     blocks = [
         title,
         ranking_table("EC2", rented, most),
         ranking_table("Owned: the smallest shape of each GPU", own, most),
     ]
-    return "\n\n".join(
-        [*(block for block in blocks if block), wrapped("Prices: " + "; ".join(sources), ""), step]
-    )
+    if any(map(is_elsewhere, rented[:most])):
+        blocks.insert(2, wrapped(in_brackets(best.region), ""))
+    if sources:
+        blocks.append(wrapped("Prices: " + "; ".join(sources), ""))
+    return "\n\n".join([*(block for block in blocks if block), step])
 
 
 def ranking_table(title: str, plans: Sequence[Plan], most: int | None) -> str:
@@ -128,12 +131,20 @@ def ranking_row(plan: Plan) -> tuple[str, ...]:
 
 
 def hourly(plan: Plan) -> str:
-    """USD an hour, marked where it cannot be had by the hour."""
-    if plan.price is None:
+    """USD an hour, marked where it cannot be had by the hour; in brackets those of another region."""
+    price = known_price(plan)
+    if price is None:
         return UNKNOWN
-    return f"{plan.price.usd_per_hour:.2f}{'*' if is_ahead(plan) else ''}"
+    told = f"{price.usd_per_hour:.2f}{'*' if is_ahead(plan) else ''}"
+    return f"({told})" if is_elsewhere(plan) else told
+
+
+def is_elsewhere(plan: Plan) -> bool:
+    """Whether only another region's price of it is known."""
+    return plan.price is None and known_price(plan) is not None
 
 
 def is_ahead(plan: Plan) -> bool:
     """Whether what it costs is paid before it begins."""
-    return plan.price is not None and plan.price.purchase != ON_DEMAND
+    price = known_price(plan)
+    return price is not None and price.purchase != ON_DEMAND

@@ -11,7 +11,7 @@ from infra.asked import again
 from infra.catalog import ec2_types, listed_gpus, machine
 from infra.errors import EndpointError, HostError, UsageError
 from infra.hardware import Machine, linked, owned
-from infra.prices import ON_DEMAND
+from infra.prices import DEFAULT_REGION, ON_DEMAND, HourlyPrice, price_of
 from infra.record import Record
 from serving.model import lora
 from serving.model.families import Family, check_version
@@ -22,7 +22,7 @@ from serving.sizing.asked_images import with_images
 from serving.sizing.assemble import assemble, refused, workload
 from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
-from serving.sizing.plan import Plan, Workload
+from serving.sizing.plan import Plan, Price, Workload
 from serving.sizing.size_options import Options, check_context, check_further, check_named, check_precision
 from serving.sizing.sized_model import SizedModel, from_contents, from_table, named, precisions
 from serving.sizing.this_machine import local_machine, unasked
@@ -188,11 +188,9 @@ def alternatives(failed: Plan, machine: Machine, options: Options) -> tuple[str,
     subject = subjects[failed.precision]
     shapes = [owned(machine.gpu, count) for count in OWNED_COUNTS] if machine.gpu else []
     more = next((shape.name for shape in shapes if fits(subject, shape, options)), None)
-    rented = [plan for plan in sorted(on_ec2(subject, options), key=order) if plan.price][:3]
-    enough = [more] if more else []
-    enough += [
-        f"{plan.machine.name} (${plan.price.usd_per_hour.normalize():f}/h)" for plan in rented if plan.price
-    ]
+    rented = in_order(on_ec2(subject, options))
+    offers = [f"{plan.machine.name} ({cost})" for plan in rented if (cost := cost_of(plan))]
+    enough = [*filter(None, [more]), *offers[:3]]
     return (*lines, f"{failed.precision} fits on: {', '.join(enough) or 'no machine corral knows'}.")
 
 
@@ -218,7 +216,7 @@ def ranking(name: str, precision: str | None, options: Options) -> Ranking:
     chosen = (precision,) if precision else precisions(name)
     as_seen(named(name, chosen[0]), options)
     plans = [plan for wanted in chosen for plan in fitting(named(name, wanted), options)]
-    plans.sort(key=order)
+    plans = in_order(plans)
     return Ranking(
         model=name,
         precision=precision or "any",
@@ -259,11 +257,43 @@ def way_that_works(subject: SizedModel, machine: Machine, options: Options) -> t
     return (case, outcome) if refused(case) is None and outcome.verdict != "does not fit" else None
 
 
-def order(plan: Plan) -> tuple[bool, bool, Decimal, str, str]:
-    """What can be rented by the hour first, then what is paid ahead, then what has no price; the cheapest first."""
-    price = plan.price.usd_per_hour if plan.price else Decimal(0)
-    ahead = plan.price is not None and plan.price.purchase != ON_DEMAND
-    return plan.price is None, ahead, price, plan.machine.name, plan.precision
+def in_order(plans: Iterable[Plan]) -> list[Plan]:
+    """The plans, the best first.
+
+    Where the region's price of some is not known, all are ranked by those of another: else the dearest may come first.
+    """
+    made = list(plans)
+    if all(plan.price or not elsewhere(plan) for plan in made):
+        return sorted(made, key=order)
+    return sorted(made, key=lambda plan: order(plan, elsewhere(plan)))
+
+
+def order(plan: Plan, price: HourlyPrice | None = None) -> tuple[bool, bool, Decimal, str, str]:
+    """What can be rented by the hour first, then what is paid ahead, then what has no price; the cheapest first.
+
+    By that price, or else by that of its region.
+    """
+    by = price or plan.price
+    cost, ahead = (by.usd_per_hour, by.purchase != ON_DEMAND) if by else (Decimal(0), False)
+    return by is None, ahead, cost, plan.machine.name, plan.precision
+
+
+def elsewhere(plan: Plan) -> HourlyPrice | None:
+    """The price of its machine in the region that most prices are of; None where that is not known, or not EC2's."""
+    return price_of(machine(plan.machine.name)) if plan.machine.instance_type else None
+
+
+def known_price(plan: Plan) -> Price | HourlyPrice | None:
+    """The price of its machine in its region, or else elsewhere."""
+    return plan.price or elsewhere(plan)
+
+
+def cost_of(plan: Plan) -> str:
+    """What its machine costs an hour, and where, if not in its region; empty where nobody knows."""
+    price = known_price(plan)
+    if price is None:
+        return ""
+    return f"${price.usd_per_hour.normalize():f}/h{'' if plan.price else f' in {DEFAULT_REGION}'}"
 
 
 def on(name: str) -> Machine:

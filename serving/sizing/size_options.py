@@ -90,6 +90,10 @@ class CalibrateOptions(PlanOption):
 
     def check(self, what: str | None, is_deployment: bool) -> None:
         """Raise UsageError where nothing that was measured is given, or no plan, or two."""
+        if what is not None and not what.strip():
+            raise UsageError(
+                "The name of the probe is empty.", "For example: corral calibrate probe.json --plan plan.json"
+            )
         if is_deployment and self.plan:
             raise UsageError(f"{what} has a plan of its own.", "Leave out --plan.")
         if not is_deployment and self.plan is None:
