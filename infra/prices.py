@@ -77,8 +77,8 @@ def price_of(machine: Machine, region: str | None = None) -> HourlyPrice | None:
 
 def in_brackets(region: str | None) -> str:
     """What prices in brackets are, for the end of a table that is ranked by them, and how to have the region's own."""
-    where = f" --region {region}" if region else ""
-    return f"(in brackets: {DEFAULT_REGION}'s price, by which all are ranked; ask AWS: corral prices --refresh{where})"
+    ask = f"corral prices --refresh --region {region}" if region else "corral prices --refresh"
+    return f"(in brackets: {DEFAULT_REGION}'s price, by which all are ranked; ask AWS: {ask})"
 
 
 def on_demand_price(instance_type: str, region: str) -> HourlyPrice | None:
