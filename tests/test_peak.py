@@ -247,3 +247,21 @@ def test_machines_that_slow_requests_take_more_of_at_worst_do_not_carry_the_peak
     # It is told that it takes 15 machines at worst, of which one is spare.
     assert (carried.count, carried.predicted.carries_requests_per_s) == (7, 4.0)
     assert carried.predicted.at_worst_requests_per_s == pytest.approx(4 * 6 / 14, abs=0.001)
+
+
+def test_the_text_says_what_is_promised_right_below_the_verdict(answered: Any) -> None:
+    code, out, _ = answered()
+    _, _, below = out.partition("What is promised, and what the machines carry\n")
+    assert (code, below.partition("  Basis: modelled; fitted to 8 published f")[0]) == (0, PROMISED)
+    assert out.index("What is promised") < out.index("A month of")
+
+
+PROMISED = """\
+- the peak: 2.28 requests/s: 1.14 requests/s on average, times 2 [the plan's]
+- promised: to 95 of 100 requests: first token within 1 s [the plan's]
+- predicted: p95 of machines as full as counted on: first token within 0.544 s, then 68.3 ms a token
+  [modelled]
+- carried at peak: 3.13 of 2.28 requests/s: they carry it [modelled]
+- at the bad end of the band: 2.51 of 2.28 requests/s: they carry it [modelled]
+- spare machines: none: with one of 1x 8xA100-40GB lost the peak may not be carried [the plan's]
+"""

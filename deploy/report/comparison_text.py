@@ -24,7 +24,7 @@ def comparison_text(comparison: Comparison, is_whole: bool = True) -> str:
     blocks = (
         headline(comparison),
         loud(comparison),
-        table(promise_table(comparison.carries, comparison) if comparison.carries else None),
+        promised(comparison),
         table(tables.month_table(comparison.month)),
         table(tables.elsewhere_table(comparison)),
         change(comparison),
@@ -51,6 +51,15 @@ def headline(comparison: Comparison) -> str:
 def loud(comparison: Comparison) -> str:
     """The warnings; a report must not be read without them."""
     return "\n".join(wrapped(text, "! ") for text in comparison.warnings)
+
+
+def promised(comparison: Comparison) -> str:
+    """What the plan promises of its traffic and its machines carry of it, a line each; its cells are long ones."""
+    if comparison.carries is None:
+        return ""
+    found = promise_table(comparison.carries, comparison)
+    said = [f"{what}: {figure}" + (f" [{whose}]" if whose else "") for what, figure, whose in found.rows[1:]]
+    return "\n".join([found.title, *(wrapped(text, "- ") for text in said), wrapped(found.note)])
 
 
 def change(comparison: Comparison) -> str:
