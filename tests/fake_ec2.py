@@ -56,6 +56,8 @@ class FakeEc2:
         self.stop_at_start = False
         """The next instance stops right after its launch, as a full account's encrypted volume makes it."""
         self.never_healthy = False
+        self.impaired: set[str] = set()
+        """The instances that hang, so that EC2's check of their system fails."""
         self.keys = FakeKms(name)
         self.spot_requests: dict[str, dict[str, Any]] = {}
         self.spot_usd = dict.fromkeys(self.zones, "2.050000")
@@ -394,7 +396,7 @@ class FakeEc2:
         return {
             "InstanceId": row["InstanceId"],
             "InstanceState": state,
-            "InstanceStatus": check,
+            "InstanceStatus": {"Status": "impaired"} if row["InstanceId"] in self.impaired else check,
             "SystemStatus": check,
         }
 

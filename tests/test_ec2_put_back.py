@@ -280,6 +280,32 @@ def test_one_that_hangs_before_it_is_prepared_holds_up_no_other_and_is_put_back_
     assert [key for what, key in there.told if what == "ready"] == [second, third, new]
 
 
+def test_one_whose_checks_fail_at_ec2_is_not_waited_for_as_long_as_it_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, clock = fresh()
+    at, order, region = door(aws, clock, tmp_path), three(), aws.regions["us-east-1"]
+    first, second, third = up(at, order).instance_ids
+    there = Boxes(at, monkeypatch)
+    there.hung, region.impaired, begun_s = {first}, {first}, clock()
+    hangs = "The box hangs: EC2's own check of its system has failed for 10 minutes"
+    with pytest.raises(ServerError) as failure:
+        there.serve(order)
+    assert (failure.value.message, clock() - begun_s) == (f"{hangs}; last: nothing.", 600)
+    assert failure.value.hint.startswith(
+        "Read why: corral logs t1; it still costs: corral down t1. To put another in"
+    )
+    assert [key for what, key in there.told if what == "ready"] == [second, third]
+    # One that is itself again by then is prepared as long as it may take.
+    machine, *_ = rented_machines.machines(at, "t1", ("us-east-1",))
+    waiting, begun_s = boxes.Preparation(at, make(there.plan, "ec2", "t1"), machine), clock()
+    there.hung, region.impaired = {first, second, third}, {first, second, third}
+    while clock() - begun_s < 900:
+        assert not waiting.is_over()
+        clock.sleep(300)
+        region.impaired = set() if clock() - begun_s == 300 else {first, second, third}
+
+
 def test_one_that_is_ended_while_it_is_waited_for_is_put_back_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from infra.aws.api import Aws
 from infra.aws.failures import Refused
 from infra.aws.order import EXPIRES_TAG, TAG, Order, utc
 from infra.aws.quotas import bought
-from infra.aws.request import Request, ec2, move_expiry, ours, spot_prices
+from infra.aws.request import Request, ec2, move_expiry, ours, spot_prices, status_request
 from infra.catalog import ec2_types
 from infra.errors import CloudError, UsageError
 from infra.prices import price_of
@@ -78,6 +78,18 @@ def moment(text: str) -> datetime | None:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def failing_checks(aws: Aws, machine: Rented) -> str:
+    """Which of EC2's own checks of a machine fail now, in words; empty for none, or where EC2 does not say."""
+    try:
+        rows = list(aws.pages(status_request(machine.region, [machine.instance_id]), "InstanceStatuses"))
+    except Refused:
+        return ""
+    names = {"InstanceStatus": "system", "SystemStatus": "hardware"}
+    return " and its ".join(
+        word for row in rows for check, word in names.items() if row[check]["Status"] == "impaired"
+    )
 
 
 # --- money

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from deploy.targets import host_deaths
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import documents, journals
+from deploy.targets.ec2.hung_box import HungBox
 from infra import bar, wait
 from infra import host as hosts
 from infra.aws import failover, power, rented_machines, session
@@ -56,6 +57,7 @@ class Preparation:
         self._limit_s = prepared_within_s(deployment)
         self._begun_s = self._told_s = aws.clock()
         self._last = Phase()
+        self._checks, self._is_hung = HungBox(aws, machine), False
 
     @property
     def _elapsed_s(self) -> float:
@@ -78,7 +80,8 @@ class Preparation:
         if is_new or self._aws.clock() >= self._told_s + SAY_EVERY_S:
             self._aws.say(f"serve: {self._machine.instance_id}: {self.so_far}")
             self._told_s = self._aws.clock()
-        return now.state in OVER or self._elapsed_s >= self._limit_s
+        self._is_hung = self._checks.is_hung()
+        return now.state in OVER or self._is_hung or self._elapsed_s >= self._limit_s
 
     def require(self) -> None:
         """Raise ServerError where it is over and the box is not prepared."""
@@ -89,6 +92,11 @@ class Preparation:
             )
         if last.state == "interrupted":
             raise ServerError(f"{self._machine.instance_id}: {last.words}.", again(self._deployment))
+        if not last.is_prepared and self._is_hung:
+            raise ServerError(
+                f"The box hangs: {self._checks.words}; last: {last.words or 'nothing'}.",
+                next_step(self._deployment),
+            )
         if not last.is_prepared:
             raise ServerError(
                 f"The box was not prepared after {self._limit_s / 60:.0f} minutes; last: {last.words or 'nothing'}.",
@@ -165,11 +173,14 @@ def wait_ready(
     began_s = asked_at = aws.clock()
     ended: ServerError | None = None
     is_early = any(is_before_start(deployment, machine) for machine in machines)
+    checks = {machine.instance_id: HungBox(aws, machine) for machine in machines}
 
     def check() -> health.Verdict:
         nonlocal began_s, asked_at, ended, is_early
         if aws.clock() >= asked_at + POLL_S:
             asked_at, ended = aws.clock(), ending(aws, deployment, machines)
+            hung = [f"{key} hangs: {box.words}." for key, box in checks.items() if box.is_hung()]
+            ended = ended or (ServerError(hung[0], next_step(deployment)) if hung else None)
             is_early = is_early and any(is_before_start(deployment, machine) for machine in machines)
             before_s = aws.clock()
             meanwhile()
