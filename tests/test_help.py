@@ -115,6 +115,17 @@ def test_nothing_said_is_a_wish_for_help(words: list[str], capsys: pytest.Captur
     )
 
 
+@pytest.mark.parametrize(("group", "first"), [("egress", "prove"), ("gateway", "start"), ("probe", "run")])
+def test_a_group_whose_verb_may_be_left_out_shows_what_the_line_without_it_takes(
+    group: str, first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([group, first, "--help"]) == 0
+    own = capsys.readouterr().out
+    assert run([group, "--help"]) == 0
+    said = f"\n\nWhat `corral {group}` takes where none of them is named, as `{first}` does:\n\n"
+    assert capsys.readouterr().out.partition(said)[2] == own[own.index("Arguments:\n") :]
+
+
 def test_the_verbs_stand_in_the_order_of_the_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

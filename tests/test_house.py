@@ -140,7 +140,7 @@ def test_no_two_files_have_one_name_but_for_a_verb_and_the_same_thing_of_each_pl
 
 
 # What a library calls by its name: PyYAML's dumper, the formatter of help.
-CALLED_FROM_OUTSIDE = {"ignore_aliases", "format_options", "format_commands", "format_epilog"}
+CALLED_FROM_OUTSIDE = {"ignore_aliases", "format_commands"}
 
 
 def test_everything_is_used_by_something_that_is_no_test() -> None:

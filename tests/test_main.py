@@ -154,3 +154,20 @@ def test_whose_reader_left_is_seen_at_the_stream_itself(stream: str, monkeypatch
         assert running.has_left(ours)
     assert not running.has_left(ours)  # closed by us
     assert not running.has_left(None)
+
+
+@pytest.mark.parametrize(
+    ("line", "moved"),
+    [
+        (["--region", "us-east-1", "size", "scout", "-o", "a b"], "size scout -o 'a b' --region us-east-1"),
+        (["--dry-run", "up", "scout"], "up scout --dry-run"),
+    ],
+)
+def test_an_option_before_its_verb_is_told_where_it_stands(
+    line: list[str], moved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"error: {line[0]} is an option of a verb, and stands before it.\nhint: Put it behind: corral {moved}\n",
+    )

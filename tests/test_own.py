@@ -365,6 +365,10 @@ def test_each_form_of_the_policy_is_printed(capsys: pytest.CaptureFixture[str]) 
         ["--region", "us-east-1", "--partition", "aws-cn"],
         ["--permissions-boundary", BOUNDARY, "--partition", "aws-cn"],
         ["--instance-type", "g5 12xlarge"],
+        ["--instance-type", "g5.12xlage"],
+        ["--instance-type", "G5.12xlarge"],
+        ["--instance-type", "t3.*"],
+        ["--instance-type", "g5.*", "--instance-type", "p55.*"],
         ["--instance-role", "role"],
         ["--weights", "bucket"],
         ["--engine", "bucket"],
@@ -378,3 +382,19 @@ def test_a_policy_for_what_cannot_be_is_refused(
     assert run(["iam-policy", *options]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 2)
+
+
+def test_a_type_that_is_misspelled_is_told_by_what_it_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["iam-policy", "--instance-type", "p5.48xlage"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --instance-type p5.48xlage: corral rents no machine of that name. Did you mean p5.48xlarge or "
+        "p5.4xlarge?\nhint: For example: --instance-type g5.12xlarge, or --instance-type 'g5.*'\n"
+    )
+    (types,) = {
+        tuple(one["Condition"]["StringLikeIfExists"]["ec2:InstanceType"])
+        for one in printed(["--instance-type", "p5?.*", "--instance-type", "g5.12xlarge"], capsys)[
+            "Statement"
+        ]
+        if "ec2:InstanceType" in one.get("Condition", {}).get("StringLikeIfExists", {})
+    }
+    assert types == ("p5?.*", "g5.12xlarge")

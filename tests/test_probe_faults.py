@@ -20,13 +20,15 @@ from fake_llm import argv
 from probing import on_any_machine
 
 from deploy.cli.main import run as corral
+from deploy.cli.probe import lengths_of
 from deploy.targets.deployment import Deployment, make
 from deploy.targets.place import Status
 from infra.errors import EndpointError
 from serving.probe import attack, metrics, results
+from serving.probe.probe_options import RunWorkloadOptions, workload_of
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
-from serving.sizing.plan import Plan
+from serving.sizing.plan import Plan, Workload
 from serving.vllm.endpoint import Endpoint
 
 Fake = Callable[..., str]
@@ -428,6 +430,63 @@ def test_a_sweep_finds_the_servers_capacity(
     assert json.loads((tmp_path / "sweep.json").read_text()) == found
 
 
+def planned_for(monkeypatch: pytest.MonkeyPatch, input_tokens: int, output_tokens: int) -> None:
+    """The deployment scout-prod is known, of a plan for requests of those lengths."""
+    plan = Plan.read(Path(__file__).parent / "data" / "export" / "scout-int4.json")
+    load = Workload(input_tokens=input_tokens, output_tokens=output_tokens, concurrency=4)
+    plan = plan.model_copy(update={"workload": load})
+    monkeypatch.setattr("deploy.targets.deployment.names", lambda: ("scout-prod",))
+    monkeypatch.setattr("deploy.targets.deployment.load", lambda name: make(plan, "local", name))
+
+
+URL = "http://10.0.0.5:8000"
+
+
+@pytest.mark.parametrize(
+    ("urls", "typed", "lengths", "said"),
+    [
+        ([URL], {}, (512, 128), ""),
+        (
+            ["scout-prod"],
+            {},
+            (2000, 300),
+            "probe: 2,000 tokens in, 300 tokens out, as scout-prod was planned for\n",
+        ),
+        (
+            [URL, "scout-prod"],
+            {"output_tokens": "9"},
+            (2000, 300),
+            "probe: 2,000 tokens in, as scout-prod was planned for\n",
+        ),
+        (
+            ["scout-prod"],
+            {"prompts": "mine.jsonl"},
+            (2000, 300),
+            "probe: 300 tokens out, as scout-prod was planned for\n",
+        ),
+        (["scout-prod"], {"input_tokens": "1-9", "output_tokens": "9"}, (2000, 300), ""),
+    ],
+)
+def test_what_is_asked_by_a_name_is_of_the_lengths_it_was_planned_for(
+    urls: list[str],
+    typed: dict[str, str],
+    lengths: tuple[int, int],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    planned_for(monkeypatch, 2000, 300)
+    asked = RunWorkloadOptions.of(typed)
+    assert lengths_of(urls, asked) == lengths
+    assert capsys.readouterr() == ("", said)
+    made = workload_of(asked, lengths=lengths)
+    shown = {"input_tokens": f"{lengths[0]}", "output_tokens": f"{lengths[1]}"} | typed
+    assert [str(made.input_tokens), str(made.output_tokens)] == [
+        shown["input_tokens"],
+        shown["output_tokens"],
+    ]
+
+
 def test_a_deployment_is_probed_by_its_name(
     fake_llm: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -444,15 +503,14 @@ def test_a_deployment_is_probed_by_its_name(
                 name=deployment.name, target="local", state="serving", detail="stopped", endpoint=endpoint
             )
 
-    monkeypatch.setattr("deploy.targets.deployment.names", lambda: ("scout-prod",))
-    plan = Plan.read(Path(__file__).parent / "data" / "export" / "scout-int4.json")
-    monkeypatch.setattr("deploy.targets.deployment.load", lambda name: make(plan, "local", name))
+    planned_for(monkeypatch, 90, 7)
     monkeypatch.setattr("deploy.line.place_of", lambda deployment: Place)
     command = ["probe", "scout-prod", "--requests", "4", "--output", str(tmp_path / "out"), "--json"]
     assert corral(command) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["url"], report["succeeded"]) == (url, 4)
     assert (report["machine"], report["precision"]) == ("g5.12xlarge", "int4")
+    assert [report["load"][each] for each in ("input_tokens", "output_tokens")] == ["90", "7"]
     assert corral(["probe", "report", str(tmp_path / "out"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == report
     endpoint = None

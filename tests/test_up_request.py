@@ -414,7 +414,7 @@ def test_what_follows_size_names_the_region_that_was_said_or_is_kept(
     one = ("--precision", "int4", "--on", "g5.12xlarge", "-o", "plan.json")
     said = ("--region", "eu-west-1")
     plain = "Next: corral up plan.json --target ec2"
-    assert following(*one) == plain
+    assert following(*one) == f"{plain} --region us-east-1"  # whose price it shows
     assert following(*one, *said) == f"{plain} --region eu-west-1"
     assert following(*said).endswith(" --region eu-west-1")
     (tmp_path / "corral.toml").write_text("region = 'eu-central-1'\n")

@@ -30,9 +30,13 @@ def prove(
     from deploy.targets.deployment import load
     from deploy.targets.prove_egress import keep, prove
     from deploy.targets.show_egress import described
+    from infra.egress_proof import Egress
+    from infra.output import refuse_another
     from infra.say import emit
 
     deployment = load(name)
+    if asked.output:
+        refuse_another(asked.output, Egress)
     report = prove(deployment, asked.destinations)
     if asked.output:
         keep(report, asked.output, asked.sign_key)
@@ -56,13 +60,13 @@ def verify(
     from deploy.report.egress_page import page
     from deploy.verify_egress import verified_text, verify
     from infra.errors import DocumentError
-    from infra.record import write_text_atomically
+    from infra.output import write_form
     from infra.say import Told, emit, fail
 
     checked = verify(report, asked)
     made, verified = checked
     if asked.html:
-        write_text_atomically(asked.html, page(made, verified))
+        write_form(asked.html, page(made, verified), "page")
     emit(verified, verified_text(report, checked), as_json)
     if verified.problems:
         first, *more = verified.problems

@@ -105,6 +105,16 @@ class FirstVerb(Group):
             args = [next(iter(self.commands)), *args]
         return super().parse_args(ctx, args)
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """End with the options and examples of the first verb, which are those of the line without it."""
+        first: Any = next(iter(self.commands.values()))
+        below = first.make_context(first.name, [], parent=ctx, resilient_parsing=True)
+        formatter.write_paragraph()
+        formatter.write_text(
+            f"What `{ctx.command_path}` takes where none of them is named, as `{first.name}` does:"
+        )
+        first.format_options(below, formatter)
+
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """The verbs, and what the first one may begin with, its flags among it."""
         first: Any = next(iter(self.commands.values()))

@@ -80,7 +80,8 @@ def run(
 
     targets = [answering(url, endpoint) for url in urls]
     asked = load_of(load, trace_of(load.replay))
-    requests, *_ = [workload_of(workload, each.api, load.seed, load.replay) for each in targets]
+    lengths = lengths_of(urls, workload, load.replay)
+    requests, *_ = [workload_of(workload, each.api, load.seed, load.replay, lengths) for each in targets]
     folder, slo = load.output or dated_folder("probes"), slo_of(limits.goodput)
 
     def watch(state: "Progress") -> None:
@@ -199,7 +200,7 @@ def sweep(
     measured = measure(
         target,
         steps,
-        workload_of(workload, target.api, steps.seed),
+        workload_of(workload, target.api, steps.seed, lengths=lengths_of([url], workload)),
         folder,
         slo_of(limits.goodput),
         progress,
@@ -234,6 +235,29 @@ def next_of(url: str) -> str:
 def is_named(url: str, names: tuple[str, ...]) -> bool:
     """Whether a deployment is meant, and no address."""
     return "/" not in url and url in names
+
+
+def lengths_of(urls: list[str], asked: WorkloadOptions, replay: Path | None = None) -> tuple[int, int]:
+    """Tokens of a prompt and of an answer where none were typed: what the first that is a deployment was planned for.
+
+    What is taken of a plan is told.
+    """
+    from deploy.targets.deployment import load, names
+    from infra.say import progress
+    from serving.probe.probe_options import USUAL_LENGTHS
+
+    name = next((url for url in urls if is_named(url, names())), None)
+    if name is None:
+        return USUAL_LENGTHS
+    planned = load(name).plan.workload
+    said = []
+    if asked.input_tokens is None and not (asked.prompts or replay):
+        said.append(f"{planned.input_tokens:,} tokens in")
+    if asked.output_tokens is None:
+        said.append(f"{planned.output_tokens:,} tokens out")
+    if said:
+        progress(f"probe: {', '.join(said)}, as {name} was planned for")
+    return planned.input_tokens, planned.output_tokens
 
 
 def answering(url: str, endpoint: EndpointOptions) -> "Target":

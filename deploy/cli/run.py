@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
@@ -68,10 +69,20 @@ def usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageE
         error.message = sentence
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
+    is_before = hasattr(error, "option_name") and context is not None and context.parent is None
+    if is_before and (moved := after_its_verb(arguments)):
+        return UsageError(f"{error.option_name} is an option of a verb, and stands before it.", moved)
     verb = next((word for word in arguments if not word.startswith("-")), "")
     of_verb = f"corral {verb}" if verb in VERBS else "corral"
     command = context.command_path if context is not None else of_verb
     return UsageError(message, f"See: {command} --help")
+
+
+def after_its_verb(arguments: Sequence[str]) -> str:
+    """How a line is typed whose options stand before its verb; empty where there is no verb."""
+    at = next((at for at, word in enumerate(arguments) if word in VERBS), 0)
+    moved = (arguments[at], *arguments[at + 1 :], *arguments[:at])
+    return f"Put it behind: corral {' '.join(map(shlex.quote, moved))}" if at else ""
 
 
 def why_not(cause: BaseException | None) -> str:

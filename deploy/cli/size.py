@@ -26,10 +26,12 @@ def size(
 
     The options with vLLM's names are handed on to `vllm serve`; what you leave out is chosen for you.
     """
+    from infra.output import refuse_another
     from infra.prices import trouble
     from infra.printable import sentence
     from infra.say import emit, progress, warn
     from serving.sizing import plan_plot
+    from serving.sizing.plan import Plan
     from serving.sizing.plan_recipes import with_recipes
     from serving.sizing.plan_text import plan_text
     from serving.sizing.size import answer_for, ranking_for
@@ -43,6 +45,8 @@ def size(
         ranking = ranking_for(model, machine.precision, options)
         emit(ranking, ranking_text(ranking, options, show_all), as_json)
         return 0 if ranking.machines else 3
+    if answer.output:
+        refuse_another(answer.output, Plan)
     if answer.plot:
         plan_plot.check(answer.plot)
     plan = with_recipes(answer_for(model, machine.precision, machine.on, options), recipes)

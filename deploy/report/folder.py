@@ -6,9 +6,9 @@ from pathlib import Path
 from deploy.costs.comparison import COMPARISON, Comparison
 from deploy.report.html import render
 from deploy.report.markdown import markdown
-from infra import bounded_json
-from infra.errors import DocumentError, UsageError
-from infra.record import Document, read_text, write_text_atomically
+from infra.errors import UsageError
+from infra.output import is_document
+from infra.record import Document, write_text_atomically
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
@@ -54,15 +54,6 @@ def refuse_others(folder: Path) -> None:
                 f"{folder / name} is there and is no {'report' if name in pages else kind.kind} of corral's.",
                 "Name another folder: --output",
             )
-
-
-def is_document(path: Path, kind: type[Document]) -> bool:
-    """Whether a file says that it is such a document, of whatever version."""
-    try:
-        said = bounded_json.load(read_text(path, kind.kind).encode())
-    except (DocumentError, ValueError):
-        return False
-    return isinstance(said, dict) and said.get("document") == kind.model_fields["document"].default
 
 
 def again(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import orjson
 
 from infra.errors import UsageError
-from infra.record import write_text_atomically
+from infra.output import write_form
 from serving.probe.exports import csv_text, vllm_bench
 from serving.probe.metrics import Figures
 from serving.probe.report import ProbeReport
@@ -18,8 +18,8 @@ def report_from_results(
 ) -> tuple[ProbeReport, Path]:
     """The report of a results file or its folder, and the file it was made from. Writes the forms asked for.
 
-    Raises DocumentError for a file that holds no results, UsageError where a form would be written over them or over
-    another, HostError when one cannot be written.
+    Raises DocumentError for a file that holds no results, UsageError where a form would be written over them, over
+    another, or over a file of another kind, HostError when one cannot be written.
     """
     path = results_path(results)
     taken = {path.resolve()}
@@ -30,12 +30,12 @@ def report_from_results(
     run, records = read(path)
     figures = Figures(run, collect(records))
     if csv is not None:
-        write_text_atomically(csv, csv_text(read(path)[1]), mode=0o644)
+        write_form(csv, csv_text(read(path)[1]), "table of a probe's", mode=0o644)
     if bench is not None:
         text = orjson.dumps(vllm_bench(figures), option=orjson.OPT_INDENT_2).decode()
-        write_text_atomically(bench, text + "\n", mode=0o644)
+        write_form(bench, text + "\n", "result of vllm bench", mode=0o644)
     if html is not None:
         from serving.probe.page import page
 
-        write_text_atomically(html, page(figures), mode=0o644)
+        write_form(html, page(figures), "page", mode=0o644)
     return figures.report(), path

@@ -24,6 +24,8 @@ MOST_SEED = 2**63 - 1
 MOST_PROCESSES = 256
 DEFAULT_REQUESTS = 128
 DEFAULT_CONCURRENCY = 8
+USUAL_LENGTHS = (512, 128)
+"""Tokens of a prompt and of an answer, where neither the line nor a plan says them."""
 
 
 def or_endless(value: Any, checked: Callable[[Any], Any]) -> Any:
@@ -66,7 +68,7 @@ class LoadOptions(RepeatableOptions):
     heading: ClassVar[str] = "The load"
 
     concurrency: Annotated[int | None, Field(ge=1, le=MOST_CONCURRENCY, examples=[8])] = None
-    """Closed loop: this many requests at any time."""
+    """Closed loop: this many requests at any time. [8]"""
     request_rate: Annotated[Rate | None, Field(examples=[5])] = None
     """Open loop: this many a second; inf: all at once."""
     burstiness: Evenness = 1.0
@@ -130,10 +132,10 @@ class WorkloadOptions(Asked):
 
     heading: ClassVar[str] = "The requests"
 
-    input_tokens: AskedLengths = Lengths(low=512)
-    """N, or A-B (uniform), or MEAN~SD (normal)."""
-    output_tokens: AskedLengths = Lengths(low=128)
-    """As --input-tokens."""
+    input_tokens: Annotated[AskedLengths | None, Field(examples=[512])] = None
+    """N, or A-B (uniform), or MEAN~SD (normal). [of a NAME its plan's, else 512]"""
+    output_tokens: Annotated[AskedLengths | None, Field(examples=[128])] = None
+    """As --input-tokens. [of a NAME its plan's, else 128]"""
     prefix_tokens: Annotated[int, Field(ge=0, le=MOST_TOKENS)] = 0
     """Tokens that all prompts share at their start."""
     prompts: Path | None = None
@@ -178,16 +180,6 @@ class WorkloadOptions(Asked):
                     f"Leave {name} out, and send more requests at once: --concurrency.",
                 )
         return body
-
-    @model_validator(mode="after")
-    def longer_than_their_prefix(self) -> Self:
-        """What is shared leaves something of the shortest. Raises UsageError."""
-        if self.prefix_tokens and self.prefix_tokens >= self.input_tokens.smallest:
-            raise UsageError(
-                f"A shared prefix of {self.prefix_tokens} tokens leaves nothing of {self.input_tokens} for the rest.",
-                "Ask for longer inputs.",
-            )
-        return self
 
 
 class RunWorkloadOptions(WorkloadOptions):
@@ -271,9 +263,18 @@ def shape_of(asked: LoadOptions, times_s: tuple[float, ...]) -> Shape:
 
 
 def workload_of(
-    asked: WorkloadOptions, api: ApiName = "completions", seed: int = 0, replay: Path | None = None
+    asked: WorkloadOptions,
+    api: ApiName = "completions",
+    seed: int = 0,
+    replay: Path | None = None,
+    lengths: tuple[int, int] = USUAL_LENGTHS,
 ) -> Workload:
-    """Which requests: the user's own, those of a trace, or synthetic ones. Raises UsageError."""
+    """Which requests: the user's own, those of a trace, or synthetic ones; of those lengths where none were typed.
+
+    Raises UsageError.
+    """
+    prompt, answer = lengths
+    input_tokens = asked.input_tokens or Lengths(low=prompt)
     file = asked.prompts or replay
     if file is not None and (asked.prefix_tokens or asked.turns > 1 or asked.images):
         raise UsageError(
@@ -284,9 +285,14 @@ def workload_of(
         raise UsageError("Turns and images are for a chat.", "Add --api chat.")
     if asked.images and not APIS[api].takes_images:
         raise UsageError("Synthetic images are in OpenAI's form only.", "Use --api chat.")
+    if asked.prefix_tokens and asked.prefix_tokens >= input_tokens.smallest:
+        raise UsageError(
+            f"A shared prefix of {asked.prefix_tokens} tokens leaves nothing of {input_tokens} for the rest.",
+            "Ask for longer inputs.",
+        )
     return Workload(
-        input_tokens=asked.input_tokens,
-        output_tokens=asked.output_tokens,
+        input_tokens=input_tokens,
+        output_tokens=asked.output_tokens or Lengths(low=answer),
         prefix_tokens=asked.prefix_tokens,
         turns=asked.turns,
         images=asked.images,

@@ -9,6 +9,7 @@ from pathlib import Path
 from infra.catalog import ec2_types, machine
 from infra.errors import UsageError
 from infra.hardware import Machine
+from infra.output import refuse_another
 from serving.model.models import model
 from serving.sizing import owned_fleet, plan_plot
 from serving.sizing.assemble import assemble
@@ -56,6 +57,8 @@ def capacity(question: Question) -> Capacity:
 def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -> Capacity:
     """`corral capacity`: the answer, with the first choice's plan and picture written where asked."""
     check(question)
+    if plan_file:
+        refuse_another(plan_file, Plan)
     if plot_file:
         plan_plot.check(plot_file)
     answered = capacity(question)

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 from infra.errors import HostError, UsageError
 from infra.figure import figure, require
+from infra.output import refuse_unlike
 from serving.sizing.plan import Plan
 from serving.sizing.plan_text import NAMES, budgeted
 
 if TYPE_CHECKING:
     from infra.figure import Axes, Figure
 
-FORMATS = (".png", ".svg")
+FORMATS = {".png": (b"\x89PNG",), ".svg": (b"<?xml", b"<svg")}
+"""Ending of a name -> how such a file begins."""
 COLOURS = ("#33658a", "#86bbd8", "#758e4f", "#f6ae2d", "#f26419", "#9c6644")
 KV_COLOUR = "#d9d9d9"
 
@@ -19,10 +21,12 @@ KV_COLOUR = "#d9d9d9"
 def check(path: Path) -> None:
     """That a picture can be drawn there, asked before there is a plan: else it would be made for no answer.
 
-    Raises UsageError for another kind of file than PNG and SVG, HostError where matplotlib is not installed.
+    Raises UsageError for another kind of file than PNG and SVG, and where one of another lies there; HostError where
+    matplotlib is not installed.
     """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path} is neither a .png nor a .svg file.", "Name one: --plot scout.svg")
+    refuse_unlike(path, FORMATS[path.suffix.lower()], "picture of that kind")
     require()
 
 

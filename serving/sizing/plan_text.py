@@ -265,10 +265,14 @@ def starts(plan: Plan) -> bool:
 
 
 def up(plan: Plan, path: Path) -> str:
-    """The command that serves a plan which lies there; machines of one's own have a name to put one's own for."""
+    """The command that serves a plan which lies there; machines of one's own have a name to put one's own for.
+
+    What is rented stands where the price that is shown is of.
+    """
     hosts = "".join(f" --host gpu-{number}" for number in range(1, plan.machine.hosts + 1))
     target = (
         "ec2" if plan.machine.instance_type else "local" if plan.machine.name == "local" else f"ssh{hosts}"
     )
-    region = f" --region {plan.region}" if plan.machine.instance_type and plan.region else ""
+    priced = plan.region or (plan.price.region if plan.price else None)
+    region = f" --region {priced}" if plan.machine.instance_type and priced else ""
     return f"corral up {pasted(path)} --target {target}{region}{again()}"

@@ -17,6 +17,7 @@ from infra.archive import Kind, Member, wrong
 from infra.argument import pasted
 from infra.beneath import Beneath
 from infra.errors import HostError, ServerError, UsageError
+from infra.output import another, holds_something
 from infra.record import Record
 from serving.vllm.engine import Engine
 
@@ -73,8 +74,11 @@ def python_of(prefix: Path) -> str:
 def pack_file(engine: Engine, path: Path) -> Packed:
     """Pack an engine into a file, which is there whole or not at all.
 
-    Raises HostError when the disk refuses, UsageError while another pack writes that file.
+    Raises HostError when the disk refuses, UsageError while another pack writes that file, or where one of another
+    kind lies there.
     """
+    if holds_something(path) and not tarfile.is_tarfile(path):
+        raise another(path, "packed engine")
     prefix = prefix_of(engine.vllm)
     half = f".{path.name}.half"
     try:

@@ -1,11 +1,13 @@
 """PURE: from what is asked of `corral iam-policy` to the policy."""
 
+from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from deploy.targets.ec2.options import PARAMETER, STORED
 from deploy.targets.ec2.own_resource_options import ROLE, Own, check_partition
+from infra import catalog
 from infra.asked import Flag
 from infra.aws import user_policy
 from infra.aws.partitions import partition_of
@@ -23,6 +25,16 @@ POLICIES = {
 }
 
 
+def rented(text: str) -> str:
+    """A type of EC2's, or a pattern of IAM's, that corral rents a machine by. Raises UsageError for any other."""
+    if not any(fnmatchcase(name, text) for name in catalog.ec2_types()):
+        raise UsageError(
+            f"--instance-type {text}: corral rents no machine of that name.{catalog.did_you_mean(text)}",
+            "For example: --instance-type g5.12xlarge, or --instance-type 'g5.*'",
+        )
+    return text
+
+
 class PolicyOptions(Own):
     """Whom a policy is for, and what it is narrowed to."""
 
@@ -35,7 +47,7 @@ class PolicyOptions(Own):
     regions: Annotated[tuple[Region, ...], Flag("--region")] = ()
     """Rent in these regions alone; repeatable. [all]"""
     instance_types: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[a-z0-9*?.-]{1,40}$")], ...],
+        tuple[Annotated[str, Field(pattern=r"^[a-z0-9*?.-]{1,40}$"), AfterValidator(rented)], ...],
         Flag("--instance-type"),
         Field(examples=["g5.12xlarge or g5.*"]),
     ] = ()
