@@ -123,6 +123,25 @@ def test_a_type_is_said_in_words() -> None:
     assert '\n| `state` | `"absent"`, `"provisioned"`,' in said
 
 
+LINK = re.compile(r"\]\(([^)#\s:]+)[)#]")
+
+
+def test_every_link_of_a_page_leads_somewhere_in_a_clone() -> None:
+    """But for those of the reference's first page to what is made when the site is built, which it says there."""
+    docs = ROOT / "docs"
+    dead = {
+        (page.relative_to(docs).as_posix(), link)
+        for page in docs.rglob("*.md")
+        for link in LINK.findall(page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists()
+    }
+    made = {place.removeprefix("reference/") for place in maker("reference").pages()}
+    assert {page for page, _ in dead} == {"reference/index.md"}
+    assert {link for _, link in dead} == {
+        link for link in made if link.count("/") == 0 or link.endswith("/index.md")
+    }
+
+
 WIDTHS = (400, 800, 1280)
 LOOKED_AT = ("index", "tutorials/bank", "how-to/compare", "reference/verbs/size", "reference/json/compare")
 

@@ -379,9 +379,41 @@ def test_the_month_in_another_currency(capsys: pytest.CaptureFixture[str]) -> No
     assert run(command("--currency", "EUR=0.5", "--price-per-hour", "2 EUR", "--claude-model", SONNET)) == 0
     text = capsys.readouterr().out
     assert "USD        EUR at 0.5" in text
-    assert "$2,920.00  1,460.00 EUR  730 h at $4, on-demand" in text
+    assert "$2,920.00  1,460.00 EUR  730 h at $4 (2.00 EUR), on-demand" in text
     assert run(command("--currency", "EUR=0.5", "--json")) == 0
     assert json.loads(capsys.readouterr().out)["month"]["currency"] == {"name": "EUR", "per_usd": 0.5}
+
+
+def test_amounts_that_were_typed_in_it_come_back_in_it() -> None:
+    asked = Question.of(
+        {
+            "currency": "EUR=0.92",
+            "capex_usd": "60000EUR",
+            "power_kw": "5",
+            "usd_per_kwh": "0.35EUR",
+            "hosting_usd_per_month": "1k EUR",
+            "ops_fte": "0.25",
+            "usd_per_fte_year": "110kEUR",
+            "claude_models": (SONNET,),
+        }
+    )
+    made = compare(PLAN, Measured(PROBE), asked, DAY)
+    how = {name: how for name, (_, how) in items(made).items()}
+    assert how == {
+        "machines, written off": "$65,217.39 (60,000.00 EUR) over 4 years",
+        "power": "5 kW x PUE 1.54 x 730 h at $0.380435/kWh (0.3500 EUR)",
+        "hosting": "$1,086.96 (1,000.00 EUR) a machine",
+        "people": "0.25 jobs at $119,565.22 (110,000.00 EUR) a year",
+    }
+    typed = ("capex_usd", "usd_per_kwh", "hosting_usd_per_month", "usd_per_fte_year", "ops_fte")
+    said = {each.name: each.value for each in made.assumptions}
+    assert {name: said[name] for name in typed} == {
+        "capex_usd": "$65,217.39 (60,000.00 EUR)",
+        "usd_per_kwh": "0.380434782609 (0.3500 EUR)",
+        "hosting_usd_per_month": "1086.95652174 (1,000.00 EUR)",
+        "usd_per_fte_year": "119565.217391 (110,000.00 EUR)",
+        "ops_fte": "0.25",
+    }
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,9 @@ def usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageE
         error.message = sentence
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
-    is_before = hasattr(error, "option_name") and context is not None and context.parent is None
-    if is_before and (moved := after_its_verb(arguments)):
-        return UsageError(f"{error.option_name} is an option of a verb, and stands before it.", moved)
+    option = getattr(error, "option_name", None)
+    if option and context is not None and context.parent is None and (moved := after_its_verb(arguments)):
+        return UsageError(f"{option} is an option of a verb, and stands before it.", moved)
     verb = next((word for word in arguments if not word.startswith("-")), "")
     of_verb = f"corral {verb}" if verb in VERBS else "corral"
     command = context.command_path if context is not None else of_verb

@@ -5,6 +5,7 @@ from deploy.costs.carried_plan import machines_of, mtok_of
 from deploy.costs.claude_assumptions import claude_lines
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
+from deploy.costs.currency import Currency, beside, currency
 from deploy.costs.knobs import Assumption, Knobs, Whose
 from deploy.costs.machine_price import MachinePrice
 from deploy.costs.purchase import counted_of_purchase
@@ -38,13 +39,14 @@ def assumptions_of(
 ) -> tuple[Assumption, ...]:
     """All of them, the ones that move the answer most first."""
     speed, values, price, own = ours
+    other = currency(question.currency) if question.currency else None
     return (
-        price.assumption(),
+        price.assumption(other),
         *price.on_demand,
         utilisation(plan, values, question, own, speed),
         token_ratio(chosen),
         *speed_lines(plan, probe, speed, mix),
-        *(knob(plan, name, values, question) for name in counted(values, price)),
+        *(knob(plan, name, values, question, other) for name in counted(values, price)),
         *claude_lines(question, speed, is_silent(probe)),
     )
 
@@ -70,9 +72,12 @@ def volume_said(question: Question) -> str:
     return "--requests-per-month" if question.requests_per_month is not None else ""
 
 
-def knob(plan: Plan, name: str, values: Knobs, question: Question) -> Assumption:
-    """A knob, which the plan may have set."""
+def knob(plan: Plan, name: str, values: Knobs, question: Question, other: Currency | None) -> Assumption:
+    """A knob, which the plan may have set; an amount in the other currency too."""
     said = knobs.assumption(name, values, question.said)
+    value = getattr(values, name)
+    if value and "usd" in name:
+        said = said.model_copy(update={"value": beside(said.value, value, other)})
     if name in question.knobs or name not in machines_of(plan, question):
         return said
     assert plan.carried is not None

@@ -52,6 +52,11 @@ def currency(text: str) -> Currency:
     return Currency(name=name.upper(), per_usd=per_usd)
 
 
+def beside(said: str, usd: Decimal, other: Currency | None) -> str:
+    """An amount in dollars as it is said, and in the other currency where one is named."""
+    return said if other is None else f"{said} ({other.said(usd)})"
+
+
 def in_usd(typed: object, other: Currency) -> object:
     """The dollars that an amount typed in the other currency is; anything else as it was typed."""
     if not isinstance(typed, str) or not typed.strip().upper().endswith(other.name):

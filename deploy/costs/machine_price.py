@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from deploy.costs.currency import Currency, beside
 from deploy.costs.knobs import Assumption, Whose
 from deploy.costs.purchase_options import WAYS, HowBought, Purchase
 from infra.errors import UsageError
@@ -39,13 +40,15 @@ class MachinePrice(Record):
             return ()
         return (f"The machine's price is {days} days old: check it, and give today's with --price-per-hour.",)
 
-    def assumption(self) -> Assumption:
-        """How it is said in the report."""
+    def assumption(self, other: Currency | None) -> Assumption:
+        """How it is said in the report, in the other currency too where one is named."""
         bought = self.is_bought
+        usd = self.capex_usd if bought else self.usd_per_hour
+        said = dollars(usd) if bought else f"${usd.normalize():f}"
         return Assumption(
             name="capex_usd" if bought else "price_per_hour",
             means="price of one machine" if bought else f"price of one machine an hour, {self.purchase}",
-            value=dollars(self.capex_usd) if bought else f"${self.usd_per_hour.normalize():f}",
+            value=beside(said, usd, other),
             whose=self.whose,
             source=self.source,
             checked_on=self.checked_on,

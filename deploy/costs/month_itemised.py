@@ -6,7 +6,7 @@ from typing import Any
 from deploy.costs.claude_names import named
 from deploy.costs.claude_platforms import platforms
 from deploy.costs.comparison import ClaudeSide, HostedSide
-from deploy.costs.currency import Currency
+from deploy.costs.currency import Currency, beside
 from deploy.costs.knobs import Knobs
 from deploy.costs.machine_price import MachinePrice
 from deploy.costs.month import Elsewhere, Item, Month, Volume
@@ -35,7 +35,9 @@ def month(
         usd_per_month=own.usd_per_month,
         usd_per_year=rounded(own.usd_per_month * MONTHS_PER_YEAR),
         bought_usd=rounded(bought),
-        items=items(own.bill, ours.knobs.model_copy(update={"utilisation": own.utilisation}), ours.price),
+        items=items(
+            own.bill, ours.knobs.model_copy(update={"utilisation": own.utilisation}), ours.price, currency
+        ),
         elsewhere=(*at_claude, *at_hosts),
         currency=currency,
     )
@@ -108,21 +110,25 @@ def saved(ours: OurSide, there_usd: Decimal, bought: Decimal) -> dict[str, Any]:
 # --- ours, item by item
 
 
-def items(month: Bill, values: Knobs, price: MachinePrice) -> tuple[Item, ...]:
+def items(month: Bill, values: Knobs, price: MachinePrice, other: Currency | None) -> tuple[Item, ...]:
     """The lines of the bill that are not 0, each with what it is made of."""
     rows = (
-        ("your machines" if price.purchase == "owned" else "rent", month.rent_usd, rented(values, price)),
-        ("upfront part", month.upfront_usd, over(values.upfront_usd, values.term_months, "months")),
-        ("machines, written off", month.hardware_usd, written_off(values, price)),
+        (
+            "your machines" if price.purchase == "owned" else "rent",
+            month.rent_usd,
+            rented(values, price, other),
+        ),
+        ("upfront part", month.upfront_usd, over(values.upfront_usd, values.term_months, "months", other)),
+        ("machines, written off", month.hardware_usd, written_off(values, price, other)),
         ("interest", month.interest_usd, f"{percent(values.interest_rate)} a year, in equal payments"),
         ("insurance", month.insurance_usd, f"{percent(values.insurance_fraction)} of the price a year"),
-        ("power", month.power_usd, powered(values)),
-        ("hosting", month.hosting_usd, f"{dollars(values.hosting_usd_per_month)} a machine"),
+        ("power", month.power_usd, powered(values, other)),
+        ("hosting", month.hosting_usd, f"{amount(values.hosting_usd_per_month, other)} a machine"),
         ("storage", month.storage_usd, f"{count(values.storage_gb)} GB a machine, kept all month"),
-        ("data out", month.egress_usd, sent_out(values)),
+        ("data out", month.egress_usd, sent_out(values, other)),
         ("other", month.other_usd, ""),
-        ("people", month.people_usd, jobs(values)),
-        ("paid once", month.one_off_usd, over(values.one_off_usd, values.one_off_months, "months")),
+        ("people", month.people_usd, jobs(values, other)),
+        ("paid once", month.one_off_usd, over(values.one_off_usd, values.one_off_months, "months", other)),
     )
     return tuple(Item(name=name, usd_per_month=usd, how=how) for name, usd, how in rows if usd)
 
@@ -133,51 +139,57 @@ def machines(values: Knobs) -> str:
     return f"{values.replicas:f} machines{spare}: " if values.replicas > 1 else ""
 
 
-def rented(values: Knobs, price: MachinePrice) -> str:
+def rented(values: Knobs, price: MachinePrice, other: Currency | None) -> str:
     """The hours that are paid for, and at what."""
     hours = hours_of(values)
     unused = f", up for {count(hours.up)} of them" if hours.billed > hours.up else ""
     starting = f", {count(hours.up - hours.asked)} of them starting" if hours.up > hours.asked else ""
     kept = "your own, on or off" if price.purchase == "owned" else price.purchase
-    paid = f"{count(hours.billed)} h at {rate(price.usd_per_hour)}, {kept}"
+    paid = f"{count(hours.billed)} h at {rate(price.usd_per_hour, other)}, {kept}"
     committed = committed_machines(values)
     if committed == values.replicas:
         return f"{machines(values)}{paid}{unused}{starting}"
-    rest = f"{values.replicas - committed:f} for {count(hours.up)} h at {rate(price.on_demand_usd_per_hour)}, on-demand"
+    beyond = rate(price.on_demand_usd_per_hour, other)
+    rest = f"{values.replicas - committed:f} for {count(hours.up)} h at {beyond}, on-demand"
     return f"{machines(values)}{committed:f} for {paid}{unused}{starting}; {rest}"
 
 
-def jobs(values: Knobs) -> str:
+def jobs(values: Knobs, other: Currency | None) -> str:
     """Whose time, and at what."""
     one = "job" if values.ops_fte == 1 else "jobs"
-    return f"{values.ops_fte:f} {one} at {dollars(values.usd_per_fte_year)} a year"
+    return f"{values.ops_fte:f} {one} at {amount(values.usd_per_fte_year, other)} a year"
 
 
-def written_off(values: Knobs, price: MachinePrice) -> str:
+def written_off(values: Knobs, price: MachinePrice, other: Currency | None) -> str:
     """The price, its years, and what is left."""
     left = f", {percent(values.residual_fraction)} left then" if values.residual_fraction else ""
-    return machines(values) + over(price.capex_usd, values.life_years, "years") + left
+    return machines(values) + over(price.capex_usd, values.life_years, "years", other) + left
 
 
-def powered(values: Knobs) -> str:
+def powered(values: Knobs, other: Currency | None) -> str:
     """What is drawn, how long and at what."""
     hours = count(hours_of(values).up)
     drawn = f"{count(power_kw(values))} kW x PUE {values.pue:f} x {hours} h"
-    return f"{machines(values)}{drawn} at {rate(values.usd_per_kwh)}/kWh"
+    return f"{machines(values)}{drawn} at {rate(values.usd_per_kwh, other, '/kWh')}"
 
 
-def sent_out(values: Knobs) -> str:
+def sent_out(values: Knobs, other: Currency | None) -> str:
     """How much, and at what."""
     each = values.usd_per_egress_gb
-    at = "in AWS's steps" if each is None else f"at {rate(each)}"
+    at = "in AWS's steps" if each is None else f"at {rate(each, other)}"
     return f"{count(values.egress_gb)} GB {at}"
 
 
-def rate(usd: Decimal) -> str:
+def rate(usd: Decimal, other: Currency | None, unit: str = "") -> str:
     """A price of something small: to a millionth, which is finer than cents."""
-    return f"${round(usd, 6).normalize():f}"
+    return beside(f"${round(usd, 6).normalize():f}{unit}", usd, other)
 
 
-def over(usd: Decimal, spread: Decimal, unit: str) -> str:
+def amount(usd: Decimal, other: Currency | None) -> str:
+    """Dollars, and what they are in the currency in which they may have been typed."""
+    return beside(dollars(usd), usd, other)
+
+
+def over(usd: Decimal, spread: Decimal, unit: str, other: Currency | None) -> str:
     """An amount, and what it is spread over."""
-    return f"{dollars(usd)} over {spread.normalize():f} {unit}"
+    return f"{amount(usd, other)} over {spread.normalize():f} {unit}"

@@ -1,5 +1,6 @@
 """What mkdocs asks while it builds the site: the pages of the reference, made from the code, and their places."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ KEPT_ELSEWHERE = {
     "figures/fetch-2026-11-29.json": "scripts/bench_fetch/figures-2026-11-29.json",
     "figures/kills-2026-11-30.json": "scripts/bench_fetch/kills-2026-11-30.json",
 }
-"""Page -> the file that it is, which stands where a code host or a developer looks for it."""
+"""Page -> the file that it is, which stands where a code host or a developer looks for it; docs link to it there."""
 
 
 def on_config(config: Any) -> Any:
@@ -37,6 +38,15 @@ def on_config(config: Any) -> Any:
         {"Changes": "reference/changelog.md"},
     ]
     return config
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Lead a link to a file of the clone to the page which that is in the site."""
+    folder = os.path.dirname(page.file.src_uri)
+    for place, source in KEPT_ELSEWHERE.items():
+        in_clone = os.path.relpath(source, os.path.join("docs", folder))
+        markdown = markdown.replace(f"]({in_clone}", f"]({os.path.relpath(place, folder)}")
+    return markdown
 
 
 def on_files(files: Files, config: Any) -> Files:
