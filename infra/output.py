@@ -41,14 +41,14 @@ def write_form(path: Path, text: str, what: str, mode: int = 0o600) -> None:
 
 
 def refuse_unlike(path: Path, beginnings: tuple[bytes, ...], what: str) -> None:
-    """Raise UsageError where a file would be written over that begins with none of these."""
-    if holds_something(path) and not beginning(path).startswith(beginnings):
+    """Raise UsageError where a file, or what a link leads to, would be written over that begins with none of these."""
+    if holds_something(Path(os.path.realpath(path))) and not beginning(path).startswith(beginnings):
         raise another(path, what)
 
 
 def holds_something(path: Path) -> bool:
-    """Whether it is a file with something in it."""
-    return os.path.isfile(path) and os.path.getsize(path) > 0
+    """Whether it is a file with something in it; a link to one is replaced, and what it leads to stays."""
+    return os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path) > 0
 
 
 def beginning(path: Path) -> bytes:

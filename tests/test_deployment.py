@@ -22,7 +22,7 @@ def test_what_is_no_name(name: str) -> None:
     shown = name if len(name) <= 40 else f"{name[:37]}..."
     assert (error.value.message, error.value.hint) == (
         f"{shown!r} cannot be the name of a deployment.",
-        "Use 1 to 40 of a-z, 0-9 and hyphens, not first or last: --name scout-prod",
+        "Use 1 to 40 of a-z, 0-9 and hyphens, not first or last: scout-prod",
     )
 
 

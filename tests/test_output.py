@@ -83,12 +83,17 @@ def test_what_is_there_is_known_by_what_it_says_that_it_is(tmp_path: Path) -> No
     refuse_another(plan, Plan)
     with pytest.raises(UsageError):
         refuse_another(plan, Comparison)
-    (tmp_path / "link").symlink_to("nowhere")
-    refuse_another(tmp_path / "link", Plan)
+    for leads_to in ("nowhere", "plan.json"):
+        link = tmp_path / f"link to {leads_to}"
+        link.symlink_to(leads_to)
+        refuse_another(link, Comparison)  # the link is replaced, and what it leads to is left
     write_form(page, PAGE, "page")
     write_form(page, f"{PAGE}<p>again", "page")
     assert page.read_text() == f"{PAGE}<p>again"
     with pytest.raises(UsageError):
         write_form(page, "time,tokens\n", "table")
+    (tmp_path / "link.svg").symlink_to("plan.json")
+    with pytest.raises(UsageError):
+        plan_plot.check(tmp_path / "link.svg")
     (tmp_path / "scout.svg").write_text("<?xml version='1.0'?>\n<svg/>")
     plan_plot.check(tmp_path / "scout.svg")

@@ -101,7 +101,7 @@ def checked_name(name: str) -> str:
         shown = name if len(name) <= 40 else f"{name[:37]}..."
         raise UsageError(
             f"{shown!r} cannot be the name of a deployment.",
-            "Use 1 to 40 of a-z, 0-9 and hyphens, not first or last: --name scout-prod",
+            "Use 1 to 40 of a-z, 0-9 and hyphens, not first or last: scout-prod",
         )
     return name
 
