@@ -1,24 +1,26 @@
 """Fit the speed model to what others measured, again; and see what a fit makes of a source that it was not given.
 
 Five figures of serving/model/throughput.toml are fitted, by the least mean square of log(predicted / measured) TPOT
-over the cells of serving/model/measured.toml. Prints each figure as fitted and as shipped, each cell, and the coverage
-of the bands; exit code 1 where a shipped figure is not what the fit says, or a band covers less than it promises.
+over the cells of serving/model/measured.toml. Prints each figure as fitted and as shipped, each cell, the coverage of
+the bands, and what is made of cells that no fit was given; exit code 1 where a shipped figure is not what the fit says,
+or a band covers less than it promises.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from math import exp, log
+from statistics import median
 from typing import Any
 from unittest.mock import patch
 
 from infra.columns import table
-from serving.model import roofline
+from serving.model import measured, roofline
 from serving.model.bands import unfitted
 from serving.model.measured import Cell, cells, family_of, stored_as
 from serving.model.models import model
 from serving.model.roofline import Engine
-from serving.model.throughput import Load, speed
+from serving.model.throughput import Load, Speed, speed
 from serving.model.weights import Split
 from serving.vllm.versions import rules
 
@@ -37,6 +39,10 @@ PROMISED = 0.9
 """The share of what is left out that a band must cover."""
 AS_SHIPPED = 0.02
 """A shipped figure is rounded."""
+NEAR = 1.3
+"""A factor within which most should lie."""
+MOST = 4096
+"""Requests at once."""
 
 
 def main() -> int:
@@ -48,8 +54,50 @@ def main() -> int:
     print()
     print(table([("cell", "running", "measured ms", "fitted to", *held), *lines(inside, held)]))
     print()
+    print(
+        table([("never given", "running", "measured ms", "TPOT", "requests/s at that TPOT"), *never_given()])
+    )
+    print()
     agrees = all(abs(log(fitted[name] / shipped[name])) < AS_SHIPPED for name in FITTED)
+    for name, group in (("fitted to", cells()), ("never given", measured.held())):
+        print(
+            f"Cells {name}: {told(tpots(group))}; requests a second at the measured TPOT: {told(rates(group))}"
+        )
     return 0 if all([agrees, *covered(held)]) else 1
+
+
+def never_given() -> Iterator[tuple[str, ...]]:
+    """One line a cell that no fit was given: predicted over measured, as shipped."""
+    group = measured.held()
+    for cell, tpot, rate in zip(group, tpots(group), rates(group), strict=True):
+        yield name_of(cell), str(cell.running), f"{cell.tpot_ms:.2f}", f"x {tpot:.2f}", f"x {rate:.2f}"
+
+
+def told(found: Collection[float]) -> str:
+    """How far predictions lie from what was measured."""
+    off = [exp(abs(log(ratio))) for ratio in found]
+    within = sum(factor <= NEAR for factor in off)
+    return f"median within {median(off):.2f}, {within} of {len(off)} within {NEAR}, all within {max(off):.2f}"
+
+
+def tpots(group: Collection[Cell]) -> list[float]:
+    """Predicted over measured TPOT of each cell, as shipped."""
+    return [predicted_tpot_s(cell) * 1e3 / cell.tpot_ms for cell in group]
+
+
+def rates(group: Collection[Cell]) -> list[float]:
+    """Requests a second that are predicted at the measured TPOT, over those that were served, as shipped."""
+    return [rate_at_tpot(cell) / cell.requests_per_s for cell in group]
+
+
+def rate_at_tpot(cell: Cell) -> float:
+    """What is predicted to be served by the most requests at once that are no slower than they were measured."""
+    low, high = 1, MOST
+    while low < high:
+        middle = (low + high + 1) // 2
+        is_kept = predicted(cell, middle).tpot_s * 1e3 <= cell.tpot_ms
+        low, high = (middle, high) if is_kept else (low, middle - 1)
+    return predicted(cell, low).output_tokens_per_s / cell.output_tokens
 
 
 def covered(held: dict[str, dict[Cell, float]]) -> Iterator[bool]:
@@ -65,9 +113,13 @@ def covered(held: dict[str, dict[Cell, float]]) -> Iterator[bool]:
 def lines(inside: dict[Cell, float], held: dict[str, dict[Cell, float]]) -> Iterator[tuple[str, ...]]:
     """One line a cell: predicted over measured, where it was fitted to and where it was left out."""
     for cell in cells():
-        name = f"{cell.source} {cell.model} {cell.precision} {cell.on} vLLM {cell.vllm}"
         out = (f"x {found[cell]:.2f}" if cell in found else "-" for found in held.values())
-        yield name, str(cell.running), f"{cell.tpot_ms:.2f}", f"x {inside[cell]:.2f}", *out
+        yield name_of(cell), str(cell.running), f"{cell.tpot_ms:.2f}", f"x {inside[cell]:.2f}", *out
+
+
+def name_of(cell: Cell) -> str:
+    """What was measured, where and by whom."""
+    return f"{cell.source} {cell.model} {cell.precision} {cell.on} vLLM {cell.vllm}"
 
 
 def left_out(key: Callable[[Cell], Hashable]) -> dict[Cell, float]:
@@ -130,9 +182,13 @@ def ratios(given: Iterable[Cell], values: dict[str, float]) -> dict[Cell, float]
 
 def predicted_tpot_s(cell: Cell) -> float:
     """The model's TPOT at a cell's load."""
-    load = Load(cell.input_tokens, cell.output_tokens, cell.running)
-    engine = engine_of(cell)
-    return speed(engine, load, cell.running, unfitted(engine, load)).tpot_s
+    return predicted(cell, cell.running).tpot_s
+
+
+def predicted(cell: Cell, running: int) -> Speed:
+    """The model's speed of a cell's server and requests, so many at once."""
+    load, engine = Load(cell.input_tokens, cell.output_tokens, running), engine_of(cell)
+    return speed(engine, load, running, unfitted(engine, load))
 
 
 def engine_of(cell: Cell) -> Engine:

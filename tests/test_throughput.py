@@ -9,9 +9,9 @@ import pytest
 
 from infra.catalog import gpus
 from infra.hardware import Gpu
-from scripts.fit_speed import FITTED, current, fit, loss, ratios
+from scripts.fit_speed import FITTED, current, fit, loss, rates, ratios, told, tpots
 from serving.model.bands import unfitted
-from serving.model.measured import Cell, cells
+from serving.model.measured import Cell, cells, held
 from serving.model.models import Architecture, Scheme, model
 from serving.model.roofline import (
     Engine,
@@ -481,11 +481,37 @@ def test_a_source_that_was_left_out_lies_inside_the_band() -> None:
     assert all(1 / 1.25 <= ratio <= 1.25 for ratio in found.values())
 
 
+def test_what_no_fit_was_given_is_told_as_it_is() -> None:
+    """Predicted over measured; the band of all is 1.25, which one is outside of. The docs say the same."""
+    found = [
+        (cell.source, cell.on, cell.running, round(tpot, 2), round(rate, 2))
+        for cell, tpot, rate in zip(held(), tpots(held()), rates(held()), strict=True)
+    ]
+    assert found == [
+        ("sim-to-real", "2xH100", 27, 1.1, 0.71),
+        ("sim-to-real", "2xH100", 35, 1.14, 0.63),
+        ("moeb", "8xA100-40GB", 32, 0.76, 1.68),
+        ("moeb", "4xA100-40GB", 33, 1.09, 0.74),
+        ("moeb", "8xA100-40GB", 23, 1.01, 0.92),
+        ("vllm-19714", "8xH200", 32, 1.08, 0.68),
+        ("vllm-19714", "8xH200", 8, 0.93, 1.49),
+    ]
+    assert told(tpots(held())) == "median within 1.09, 6 of 7 within 1.3, all within 1.31"
+    assert told(rates(held())) == "median within 1.46, 1 of 7 within 1.3, all within 1.68"
+    assert told(rates(cells())) == "median within 1.17, 15 of 18 within 1.3, all within 1.55"
+
+
+def test_what_is_held_back_is_not_fitted_to_nor_counted() -> None:
+    assert (len(cells()), len(held())) == (18, 7)
+    assert not set(cells()) & set(held())
+
+
 def test_requests_at_once_are_said_or_follow_from_what_was_served() -> None:
-    told = Cell(
+    batch = Cell(
         source="s", model="scout", precision="fp8", on="2xH100", vllm="0.15.1", max_num_batched_tokens=2048,
         input_tokens=100, output_tokens=200, concurrency=8, tpot_ms=20.0,
     )  # fmt: skip
-    open_loop = told.model_copy(update={"concurrency": None, "rate_per_s": 10.0, "e2e_s": 6.662})
-    saturated = told.model_copy(update={"concurrency": None, "rate_per_s": 17.0, "saturated": True})
-    assert [cell.running for cell in (told, open_loop, saturated)] == [8, 67, 68]
+    open_loop = batch.model_copy(update={"concurrency": None, "rate_per_s": 10.0, "e2e_s": 6.662})
+    saturated = batch.model_copy(update={"concurrency": None, "rate_per_s": 17.0, "saturated": True})
+    assert [cell.running for cell in (batch, open_loop, saturated)] == [8, 67, 68]
+    assert [cell.requests_per_s for cell in (batch, open_loop, saturated)] == [2.0, 10.0, 17.0]

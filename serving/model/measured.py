@@ -34,6 +34,8 @@ class Cell(Record):
     e2e_s: Positive | None = None
     saturated: bool = False
     """More was offered than was served."""
+    held: bool = False
+    """The model is not fitted to it, and is held against it."""
     tpot_ms: Positive
     ttft_ms: Positive | None = None
 
@@ -51,11 +53,28 @@ class Cell(Record):
         a_request_s = self.e2e_s or self.output_tokens * self.tpot_ms / 1e3
         return max(1, round(self.rate_per_s * a_request_s))
 
+    @property
+    def requests_per_s(self) -> float:
+        """Requests that were served in a second; of so many at once, as its TPOT was made of them."""
+        return self.rate_per_s or self.running / (self.output_tokens * self.tpot_ms / 1e3)
+
+
+@cache
+def every() -> tuple[Cell, ...]:
+    """All of them."""
+    return tuple(map(Cell.model_validate, shipped_table("serving.model", "measured.toml")["cell"]))
+
 
 @cache
 def cells() -> tuple[Cell, ...]:
-    """All of them."""
-    return tuple(map(Cell.model_validate, shipped_table("serving.model", "measured.toml")["cell"]))
+    """Those that the model is fitted to."""
+    return tuple(cell for cell in every() if not cell.held)
+
+
+@cache
+def held() -> tuple[Cell, ...]:
+    """Those that it was never given."""
+    return tuple(cell for cell in every() if cell.held)
 
 
 @cache
