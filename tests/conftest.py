@@ -17,8 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+import fake_server
 import pytest
-from fake_llm import argv
 from lanes import lane_of
 from xdist.scheduler import LoadScopeScheduling
 
@@ -63,6 +63,13 @@ def left_behind(folder: str) -> dict[int, str]:
             if state != "Z" and not ours and folder.encode() in words + environment:
                 found[int(place.name)] = words.replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def none_is_forked_any_more(nothing_is_left: None) -> Iterator[None]:
+    """The process whose forks are the fake servers ends with the last test."""
+    yield
+    fake_server.end()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -368,19 +375,16 @@ def engine_parser(engine: Path) -> Iterator[Callable[[list[str]], Any]]:
 @pytest.fixture
 def fake_llm() -> Iterator[Callable[..., str]]:
     """Start a fake model server (tests/fake_llm.py) with that behaviour; gives its URL. Ended with the test."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[fake_server.FakeServer] = []
 
     def start(**config: object) -> str:
-        process = subprocess.Popen(argv(**config), stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stdout is not None
+        started.append(fake_server.FakeServer(**config))
         scheme = "https" if config.get("certificate") else "http"
-        return f"{scheme}://127.0.0.1:{int(process.stdout.readline())}"
+        return f"{scheme}://127.0.0.1:{started[-1].port}"
 
     yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    for server in started:
+        server.kill()
 
 
 BENCH_PROBE = Path(__file__).parent.parent / "scripts" / "bench_probe"

@@ -1,7 +1,6 @@
 """A gateway by the real HAProxy, in front of servers with a known schedule (tests/fake_llm.py)."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
-from fake_llm import argv
+from fake_server import FakeServer
 from ports import free_port
 from stubbed import until
 from test_owned import deployment
@@ -31,7 +30,7 @@ class Door:
     home: Path
     asked: GatewayOptions
     deployment: Deployment
-    server: "subprocess.Popen[str] | None" = None
+    server: FakeServer | None = None
     keys: dict[str, str] = field(default_factory=dict)
     name: str = NAME
 
@@ -47,10 +46,7 @@ class Door:
 
     def serve(self, **config: Any) -> None:
         """Have a server behind it, which takes the engine's key alone, and wait until the gateway gives it requests."""
-        port = self.deployment.plan.serve.port
-        self.server = subprocess.Popen(
-            argv(port=port, key=ENGINE_KEY, **config), stdout=subprocess.PIPE, text=True
-        )
+        self.server = FakeServer(port=self.deployment.plan.serve.port, key=ENGINE_KEY, **config)
         until(lambda: [each.state for each in gateway.status(NAME).servers] == ["UP"])
 
     def ask(
@@ -113,4 +109,3 @@ def door(
         haproxy.stop(home / NAME / "gateway", 0)
         if opened.server:
             opened.server.kill()
-            opened.server.communicate()

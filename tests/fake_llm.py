@@ -1,19 +1,22 @@
 """A model server with a known schedule, for the probe's tests: a process of its own, with a log of the truth.
 
-Run as `argv` says; prints its port. GET /truth gives, for each streamed request, when it
+Started by fake_server.py. GET /truth gives, for each streamed request, when it
 was received and when each chunk with tokens was sent, on CLOCK_MONOTONIC, which the probe's clock is too.
 """
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import ssl
 import struct
 import sys
 import time
+import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 MAX_MODEL_LEN = 8192
@@ -472,24 +475,23 @@ async def serve(config: Config) -> None:
     server = await asyncio.get_running_loop().create_server(
         lambda: Server(config, state), "127.0.0.1", config.port, ssl=context, backlog=1024
     )
-    print(server.sockets[0].getsockname()[1], flush=True)
+    print(os.getpid(), server.sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()
 
 
-def argv(**config: object) -> list[str]:
-    """The process of one with that behaviour: a module, which is compiled once, as hundreds are started."""
-    begin = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import fake_llm; fake_llm.main()"
-    )
-    return [sys.executable, "-c", begin, json.dumps(config)]
-
-
-def main() -> None:
-    """Be the server."""
-    try:
+def forks() -> None:
+    """Fork a server for each line of input, its behaviour; each prints its number and its port (FakeServer)."""
+    with suppress(ImportError):
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    except ImportError:
-        pass
-    asyncio.run(serve(Config(**json.loads(sys.argv[1]))))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Linux buries them
+    for line in sys.stdin:
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            try:
+                asyncio.run(serve(Config(**json.loads(line))))
+            except BaseException:
+                traceback.print_exc()
+                print(0, 0, flush=True)
+            os._exit(1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 
-from fake_llm import argv
+from fake_server import FakeServer
 from ports import free_port
 from stubbed import until
 
@@ -27,7 +27,7 @@ class Unit:
 
     def __init__(self, key: str) -> None:
         self.key, self.version, self.kept = key, "", ""
-        self.process: subprocess.Popen[str] | None = None
+        self.process: FakeServer | None = None
         self.had: list[float | None] = []
         """How many requests it had whenever it was ended."""
         self.behind = free_port()
@@ -38,9 +38,7 @@ class Unit:
 
     def start(self, version: str) -> None:
         self.version = version
-        self.process = subprocess.Popen(
-            argv(port=self.behind, key=self.key, **CONFIG), stdout=subprocess.PIPE, text=True
-        )
+        self.process = FakeServer(port=self.behind, key=self.key, **CONFIG)
         until(self.is_well)
 
     def is_well(self) -> bool:
@@ -65,7 +63,6 @@ class Unit:
                 )
             )
             self.process.kill()
-            self.process.communicate()
             self.process = None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import asking
 import pytest
-from fake_llm import argv
+from fake_server import FakeServer
 from probing import on_any_machine
 
 from deploy.cli.main import run as corral
@@ -33,7 +33,7 @@ from serving.vllm.endpoint import Endpoint
 
 Fake = Callable[..., str]
 Start = Callable[..., "subprocess.Popen[str]"]
-FakeOn = Callable[[int], "tuple[subprocess.Popen[str], int]"]
+FakeOn = Callable[[int], FakeServer]
 
 
 @pytest.fixture(autouse=True)
@@ -376,30 +376,27 @@ def test_a_folder_that_cannot_be_written(fake_llm: Fake, capsys: pytest.CaptureF
 
 @pytest.fixture
 def fake_on() -> Iterator[FakeOn]:
-    """Start a fake model server on a port, 0 for any; gives its process and its port. Ended with the test."""
-    begun: list[subprocess.Popen[str]] = []
+    """Start a fake model server on a port, 0 for any. Ended with the test."""
+    begun: list[FakeServer] = []
 
-    def start(port: int) -> tuple[subprocess.Popen[str], int]:
-        begun.append(subprocess.Popen(argv(port=port), stdout=subprocess.PIPE, text=True))
-        assert begun[-1].stdout is not None
-        return begun[-1], int(begun[-1].stdout.readline())
+    def start(port: int) -> FakeServer:
+        begun.append(FakeServer(port=port))
+        return begun[-1]
 
     yield start
     for server in begun:
         server.kill()
-        server.communicate()
 
 
 def test_a_server_that_restarts_in_the_middle(fake_on: FakeOn, start: Start, tmp_path: Path) -> None:
     """Killed and started again on the same port: the run goes on, its losses in classes of their own."""
-    server, port = fake_on(0)
-    process = start(f"http://127.0.0.1:{port}", *ENDLESS, "--output", str(tmp_path), "--json")
+    server = fake_on(0)
+    process = start(f"http://127.0.0.1:{server.port}", *ENDLESS, "--output", str(tmp_path), "--json")
     path = tmp_path / "results.jsonl"
     until(process, lambda: lines_in(path) >= 9)
     server.kill()
-    server.wait()
     until(process, lambda: path.read_bytes().count(b'"connect_refused"') >= 4)
-    fake_on(port)
+    fake_on(server.port)
     before = path.read_bytes().count(b'"length"')
     until(process, lambda: path.read_bytes().count(b'"length"') >= before + 8)
     process.send_signal(signal.SIGINT)

@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
-from fake_llm import argv
+from fake_server import FakeServer
 from ports import free_port
 from stubbed import until
 
@@ -30,13 +30,7 @@ class Routed:
 
     def __init__(self, folder: Path, bin_folder: Path) -> None:
         self.ports, self.port = (free_port(), free_port()), free_port()
-        self.servers = [
-            subprocess.Popen(argv(port=port, key=KEY, ttft_ms=1, itl_ms=5), stdout=subprocess.PIPE, text=True)
-            for port in self.ports
-        ]
-        for server in self.servers:
-            assert server.stdout is not None
-            server.stdout.readline()
+        self.servers = [FakeServer(port=port, key=KEY, ttft_ms=1, itl_ms=5) for port in self.ports]
         words = [word for port in self.ports for word in ("--endpoint", f"http://127.0.0.1:{port}")]
         assert run(["export", str(PLAN), "--to", "vllm-router", *words, "-o", str(folder)]) == 0
         script = folder / "router.sh"
@@ -69,7 +63,6 @@ class Routed:
     def end(self) -> None:
         for server in self.servers:
             server.kill()
-            server.communicate()
         self.router.kill()
         self.router.wait()
 
