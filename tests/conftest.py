@@ -153,16 +153,8 @@ def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "run", json_schemas.checked(run.run))
 
 
-# Tests that share something dear or of which there is one: a server of the whole file, vLLM's parser, which takes
-# longer to import than all that is asked of it, an answer about every machine, a page with its plots, the built docs.
-TOGETHER = (
-    "tests/test_real_engine.py::",
-    "tests/test_capacity.py::",
-    "tests/test_litellm_proxy.py::",
-    "tests/test_docs.py::",
-    "tests/test_report.py::",
-    "::test_the_engines_own_parser",
-)
+# Tests of several files that share what is dear: vLLM's parser takes longer to import than all that is asked of it.
+TOGETHER = ("::test_the_engines_own_parser",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -192,17 +184,18 @@ def collected_stays_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests go to the workers one by one, but for those that stay together."""
+    """Tests go to the workers a file at a time: one by one, each worker would make what a file's tests share."""
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = in_common
     return scheduler
 
 
 def in_common(test: str) -> str:
-    """What a test has in common with those that one worker runs after it: of the fleet, the network of its hosts."""
-    if test.startswith("tests/fleet/"):
-        return f"lane {lane_of(Path(test.partition('::')[0]))}"
-    return next((part for part in TOGETHER if part in test), test)
+    """What a test has in common with those that one worker runs after it: its file; of the fleet, a network."""
+    file = test.partition("::")[0]
+    if file.startswith("tests/fleet/"):
+        return f"lane {lane_of(Path(file))}"
+    return next((part for part in TOGETHER if part in test), file)
 
 
 def skip_or_fail(need: str, why: str) -> NoReturn:
