@@ -122,6 +122,8 @@ def test_a_path_is_asked_in_its_one_way(front: Door) -> None:
     assert (status, head["allow"], said) == (405, "GET", wrong)
     status, head, said = front.ask("/v1/chat/completions", key=None)
     assert (status, head["allow"], said) == (405, "POST", wrong)
+    status, head, said = front.ask("/v1/chat/completions", key=None, method="OPTIONS")
+    assert (status, head["allow"], said) == (405, "POST", wrong)
 
 
 def refusal(message: str, code: str = "bad_request", kind: str = "invalid_request_error") -> dict[str, Any]:
@@ -194,6 +196,13 @@ def test_a_body_that_is_too_large_or_of_unknown_length_is_refused_before_it_is_r
     assert b'"message": "the body is above 1 MiB"' in said
     status, _, body = front.ask("/v1/completions", b"2\r\n{}\r\n0\r\n\r\n", Transfer_Encoding="chunked")
     assert (status, body["error"]["code"]) == (411, "length_required")
+
+
+def test_ten_thousand_headers_are_refused(front: Door) -> None:
+    with socket.create_connection(("127.0.0.1", front.asked.port), timeout=60) as client:
+        client.sendall(b"GET /v1/models HTTP/1.1\r\n" + b"a:1\r\n" * 10_000 + b"\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
+    assert front.ask("/v1/models")[0] == 200
 
 
 def test_a_key_has_so_many_requests_a_minute(front: Door) -> None:
@@ -272,13 +281,26 @@ def test_a_revoked_key_is_refused_at_once_and_its_streams_are_cut(front: Door) -
         with pytest.raises((OSError, HTTPException)):
             stream.read()
     assert [key.person for key in key_store.good(front.folder) if key.person == "leaver"] == []
+    (key_id,) = [key.id for key in key_store.read(front.folder).keys if key.person == "leaver"]
+    until(lambda: streams_of(front, key_id) != [])
+    assert [each["events"] > 0 for each in streams_of(front, key_id)] == [True]
+
+
+def streams_of(front: Door, key_id: str) -> list[dict[str, Any]]:
+    """What the audit has of the streams of a key."""
+    return [line for line in front.audit() if (line["key"], line["path"]) == (key_id, "/v1/chat/completions")]
 
 
 def test_the_engine_hears_of_a_client_that_went(front: Door) -> None:
-    with front.asking("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": 100_000}) as stream:
+    front.key("goer")
+    body = CHAT | {"stream": True, "max_tokens": 100_000}
+    with front.asking("/v1/chat/completions", body, key="goer") as stream:
         assert stream.readline().startswith(b"data: ")
         assert running(front) >= 1
     until(lambda: running(front) == 0)
+    (key_id,) = [key.id for key in key_store.read(front.folder).keys if key.person == "goer"]
+    until(lambda: streams_of(front, key_id) != [])
+    assert [(each["end"][:1], each["events"] > 0) for each in streams_of(front, key_id)] == [("C", True)]
 
 
 def running(front: Door) -> float:

@@ -3,6 +3,7 @@
 import json
 import ssl
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -276,9 +277,21 @@ def test_tls_by_an_authority_of_ones_own(home: Path) -> None:
         connection.request("GET", "/v1/models", headers={"x-api-key": key})
         assert connection.getresponse().status == 200
         connection.close()
+        with pytest.raises(ssl.SSLCertVerificationError):
+            HTTPSConnection("127.0.0.2", front.asked.port, context=trusting, timeout=60).connect()
+        with pytest.raises(ssl.SSLError, match="TLSV1_ALERT_PROTOCOL_VERSION"):
+            HTTPSConnection("localhost", front.asked.port, context=old(trusting), timeout=60).connect()
         private = [path for path in front.folder.iterdir() if b"PRIVATE KEY" in content(path)]
         assert {path.name for path in private} == {"ca.key", "tls.pem"}
         assert {path.stat().st_mode & 0o077 for path in private} == {0}
+
+
+def old(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The same of a client that knows nothing newer than TLS 1.1."""
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
 
 
 def content(path: Path) -> bytes:

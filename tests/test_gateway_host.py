@@ -300,9 +300,12 @@ def what_stands_against_one_changes_nothing(serving: Box, corral: Corral) -> Non
     [
         ("127.0.0.1", ("gpu-1",), (Server("gpu-1", "127.0.0.1", 8000),), ""),
         ("0.0.0.0", ("ops@gpu-1", "10.0.0.6"),
-         (Server("gpu-1", "127.0.0.1", 8000), Server("10.0.0.6", "10.0.0.6", 8000)), ""),
+         (Server("gpu-1", "127.0.0.1", 8000), Server("10.0.0.6", "10.0.0.6", 8000)),
+         "warning: Between ops@gpu-1 and 10.0.0.6 prompts, answers and the engine's key go in the clear, and vLLM "
+         "answers some paths without a key: keep these hosts on a network of their own.\n"),
         ("127.0.0.1", ("gpu-1", "gpu-2"), (Server("gpu-1", "127.0.0.1", 8000),),
-         "gpu-1: the gateway is in front of this host's server alone; those of gpu-2 listen on their loopback\n"),
+         "gpu-1: the gateway is in front of this host's server alone; those of gpu-2 listen on their loopback. "
+         "One before all, through SSH, stands on this machine: corral gateway scout\n"),
     ],
 )  # fmt: skip
 def test_which_servers_it_stands_before(

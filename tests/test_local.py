@@ -138,13 +138,22 @@ def test_a_server_that_others_could_reach_is_not_started(
     assert members(deployment) == ()
 
 
-def test_a_server_that_others_may_reach_is_started(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_others_may_reach_is_started_and_it_is_said(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CORRAL_ALLOW_REMOTE", "1")
-    starting.refuse_unsafe_start(
-        deployment.plan.serve.model_copy(update={"host": "0.0.0.0"}), stubbed_engine(deployment)
-    )
+    said = {}
+    for host in ("0.0.0.0", "127.0.0.1"):
+        options = deployment.plan.serve.model_copy(update={"host": host})
+        starting.refuse_unsafe_start(options, stubbed_engine(deployment))
+        said[host] = [line for line in capsys.readouterr().err.splitlines() if " listens on " in line]
+    assert said == {
+        "0.0.0.0": [
+            "warning: The server listens on 0.0.0.0 without TLS, and answers some paths without a key: let nobody onto "
+            "that network whom you do not trust with the prompts."
+        ],
+        "127.0.0.1": [],
+    }
 
 
 def stubbed_engine(deployment: Deployment) -> engine.Engine:

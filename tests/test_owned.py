@@ -189,9 +189,14 @@ def test_a_listener_outside_of_the_loopback_is_refused_unless_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (check,) = host_checks.listen_check(deployment(host="0.0.0.0"))
-    assert (check.outcome, check.found) == ("failed", "on 0.0.0.0, without TLS")
+    found = "on 0.0.0.0, without TLS, and some paths without a key"
+    assert (check.outcome, check.found) == ("failed", found)
     monkeypatch.setenv("CORRAL_ALLOW_REMOTE", "1")
-    assert host_checks.listen_check(deployment(host="0.0.0.0")) == ()
+    (check,) = host_checks.listen_check(deployment(host="0.0.0.0"))
+    assert (check.outcome, check.found, check.fix) == (
+        "warning", found, "Let nobody onto that network whom you do not trust with the prompts."
+    )  # fmt: skip
+    assert host_checks.listen_check(deployment(host="::1")) == ()
 
 
 def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: Path) -> None:

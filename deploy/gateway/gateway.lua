@@ -264,17 +264,14 @@ end
 
 -- Usage is read where the engine tells it: a quote inside an answer's text has a backslash before it, so nothing that a
 -- model writes is taken for it. The largest counts, for a stream may tell it many times.
-function Meter:count(txn, data)
+function Meter:count(data)
   local text = self.tail .. data
   self.tail = data:sub(-64)
   if text:find('_tokens":', 1, true) then
     self.input = largest(text, "input_tokens", largest(text, "prompt_tokens", self.input))
     self.output = largest(text, "output_tokens", largest(text, "completion_tokens", self.output))
-    txn:set_var("txn.input_tokens", self.input)
-    txn:set_var("txn.output_tokens", self.output)
   end
   self.events = self.events + occurrences(data, "data: {")
-  txn:set_var("txn.events", self.events)
   local used = self.output > 0 and self.input + self.output or self.input + self.events
   if used > self.accounted then
     self.spent.tokens = self.spent.tokens + used - self.accounted
@@ -287,7 +284,7 @@ function Meter:http_payload(txn, message)
   if not data then return end
   if message:is_resp() then
     if revoked[self.key] then error("a key was revoked") end
-    self:count(txn, data)
+    self:count(data)
   elseif self.request:read(data) then
     tell(txn, self.request)
     error("a request was refused")
@@ -298,9 +295,15 @@ function Meter:finish()
   if self.client then unfinished[self.client] = nil end
 end
 
--- Also of one whose client went.
+-- Also of one whose client went, or that was cut. For the audit; a variable for each token would cost more than its count.
 function Meter:end_analyze(txn, channel)
-  if not channel:is_resp() then self:finish() end
+  if not channel:is_resp() then
+    self:finish()
+  elseif self.counts then
+    txn:set_var("txn.input_tokens", self.input)
+    txn:set_var("txn.output_tokens", self.output)
+    txn:set_var("txn.events", self.events)
+  end
   return filter.CONTINUE
 end
 

@@ -22,7 +22,7 @@ from infra.facts import HostFacts
 from infra.host import HostFile
 from infra.host_gateway import GatewaySetup, called
 from infra.onhost.gatekeeper import CHANGED
-from infra.say import progress
+from infra.say import progress, warn
 from infra.ssh import Host
 from infra.wait import until
 
@@ -148,13 +148,24 @@ def servers_at(deployment: Deployment, destination: str) -> tuple[Server, ...]:
     own = Server(called[destination], EVERYWHERE.get(serve.host, serve.host), serve.port)
     others = tuple(other for other in called if other != destination)
     if not hosts.is_loopback(serve.host):
+        if others:
+            warn(in_the_clear(destination, others))
         return (own, *(Server(called[other], address(other), serve.port) for other in others))
     if others:
         progress(
             f"{destination}: the gateway is in front of this host's server alone; those of {', '.join(others)} "
-            "listen on their loopback"
+            "listen on their loopback. One before all, through SSH, stands on this machine: corral gateway "
+            f"{deployment.name}"
         )
     return (own,)
+
+
+def in_the_clear(destination: str, others: tuple[str, ...]) -> str:
+    """PURE: what is to be known of a gateway whose servers listen for it on other hosts."""
+    return (
+        f"Between {destination} and {', '.join(others)} prompts, answers and the engine's key go in the clear, and "
+        "vLLM answers some paths without a key: keep these hosts on a network of their own."
+    )
 
 
 def address(destination: str) -> str:

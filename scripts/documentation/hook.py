@@ -21,6 +21,7 @@ KEPT_ELSEWHERE = {
     "figures/probe-2026-11-30.md": "scripts/bench_probe/figures-2026-11-30.md",
     "figures/fetch-2026-11-29.json": "scripts/bench_fetch/figures-2026-11-29.json",
     "figures/kills-2026-11-30.json": "scripts/bench_fetch/kills-2026-11-30.json",
+    "figures/roll-2026-11-30.json": "scripts/bench_roll/figures-2026-11-30.json",
 }
 """Page -> the file that it is, which stands where a code host or a developer looks for it; docs link to it there."""
 

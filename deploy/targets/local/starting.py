@@ -11,7 +11,7 @@ from deploy.targets.local import cached_weights, engines, looking
 from infra import bar, kernel_messages, processes
 from infra.argument import pasted
 from infra.errors import CorralError, ServerError, UsageError
-from infra.say import progress
+from infra.say import progress, warn
 from serving.model import precheck
 from serving.vllm import diagnosis, engine, events, health, server, startup_log, stopping
 from serving.vllm import versions as vllm_versions
@@ -124,10 +124,15 @@ def prove_adapters(deployment: Deployment, place: Path, running: server.Server) 
 
 def refuse_unsafe_start(options: ServeOptions, vllm: engine.Engine) -> None:
     """Raise UsageError for a start that would be open to the network, or take all of the memory."""
-    if options.host not in LOOPBACK and os.environ.get("CORRAL_ALLOW_REMOTE") != "1":
-        raise UsageError(
-            f"The server would listen on {options.host}, where others can reach it without TLS.",
-            "Keep 127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
+    if options.host not in LOOPBACK:
+        if os.environ.get("CORRAL_ALLOW_REMOTE") != "1":
+            raise UsageError(
+                f"The server would listen on {options.host}, where others can reach it without TLS.",
+                "Keep 127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
+            )
+        warn(
+            f"The server listens on {options.host} without TLS, and answers some paths without a key: let nobody onto "
+            "that network whom you do not trust with the prompts."
         )
     if vllm.is_cpu and options.kv_cache_memory_bytes is None:
         raise UsageError(

@@ -94,12 +94,16 @@ def gib_at(path: str, host: Host) -> float:
 def listen_check(deployment: Deployment) -> tuple[Check, ...]:
     """vLLM speaks no TLS of its own here, and its key does not guard every path."""
     listen = deployment.plan.serve.host
-    if listen in tunnels.LOOPBACK or is_network_trusted():
+    if listen in tunnels.LOOPBACK:
         return ()
+    found = f"on {listen}, without TLS, and some paths without a key"
+    if is_network_trusted():
+        fix = "Let nobody onto that network whom you do not trust with the prompts."
+        return (Check(name="listen", outcome="warning", found=found, fix=fix),)
     fix = (
         "Keep 127.0.0.1, which is reached through SSH; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1."
     )
-    return (Check(name="listen", outcome="failed", found=f"on {listen}, without TLS", fix=fix),)
+    return (Check(name="listen", outcome="failed", found=found, fix=fix),)
 
 
 def is_network_trusted() -> bool:
