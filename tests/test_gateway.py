@@ -198,11 +198,25 @@ def test_a_body_that_is_too_large_or_of_unknown_length_is_refused_before_it_is_r
     assert (status, body["error"]["code"]) == (411, "length_required")
 
 
-def test_ten_thousand_headers_are_refused(front: Door) -> None:
+WHAT_IS_NONE = {
+    "ten thousand headers": b"GET /v1/models HTTP/1.1\r\n" + b"a:1\r\n" * 10_000 + b"\r\n",
+    "a space in a header's name": b"GET /v1/models HTTP/1.1\r\na b: x\r\n\r\n",
+    "no HTTP": b'{"status": 200, "key": "alice"}\r\n\r\n',
+}
+
+
+@pytest.mark.parametrize("sent", WHAT_IS_NONE.values(), ids=WHAT_IS_NONE)
+def test_what_is_no_request_is_refused_and_a_line_of_the_audit(front: Door, sent: bytes) -> None:
+    before = len(front.audit())
     with socket.create_connection(("127.0.0.1", front.asked.port), timeout=60) as client:
-        client.sendall(b"GET /v1/models HTTP/1.1\r\n" + b"a:1\r\n" * 10_000 + b"\r\n")
+        client.sendall(sent)
         assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
     assert front.ask("/v1/models")[0] == 200
+    until(lambda: len(front.audit()) == before + 2)
+    line = front.audit()[before]
+    assert [line[name] for name in ("key", "path", "status", "input_tokens", "server", "end")] == [
+        "", "other", 400, 0, "<NOSRV>", "PR--",
+    ]  # fmt: skip
 
 
 def test_a_key_has_so_many_requests_a_minute(front: Door) -> None:

@@ -281,6 +281,7 @@ def test_tls_by_an_authority_of_ones_own(home: Path) -> None:
             HTTPSConnection("127.0.0.2", front.asked.port, context=trusting, timeout=60).connect()
         with pytest.raises(ssl.SSLError, match="TLSV1_ALERT_PROTOCOL_VERSION"):
             HTTPSConnection("localhost", front.asked.port, context=old(trusting), timeout=60).connect()
+        until(lambda: [line["status"] for line in front.audit()] == [200, 0, 0])
         private = [path for path in front.folder.iterdir() if b"PRIVATE KEY" in content(path)]
         assert {path.name for path in private} == {"ca.key", "tls.pem"}
         assert {path.stat().st_mode & 0o077 for path in private} == {0}

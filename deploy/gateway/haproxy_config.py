@@ -7,6 +7,7 @@ is not retried, for a request that always earns one would be tried on every serv
 """
 
 import json
+import re
 from typing import NamedTuple
 
 from deploy.gateway.gateway_options import GatewayOptions
@@ -32,6 +33,9 @@ AUDIT = (
 """A line of the audit, once the answer is out. `path` is one of those above, for a client may write a prompt into its
 own; method and query are left out for that too. `events` are those of a stream, for one that was cut before it told its
 usage."""
+UNREADABLE = re.sub(r"%\[var\(txn\.\w+,(\w*)\)\]", r"\1", AUDIT).replace("%ID", "")
+"""The same of what was no request, or had too many headers: nothing is known of it, and HAProxy would write "-" for a
+number, which is no JSON."""
 
 
 class Server(NamedTuple):
@@ -174,6 +178,7 @@ def in_frontend(asked: GatewayOptions, engine_key: str) -> list[str]:
         "  filter lua.meter",
         "  unique-id-format %[uuid()]",
         f"  log-format {quoted(AUDIT)}",
+        f"  error-log-format {quoted(UNREADABLE)}",
         "  acl known path " + paths,
         f"  acl generates path {' '.join(GENERATING)}",
         f"  acl is_models path {MODELS}",
