@@ -439,6 +439,95 @@ def test_the_next_release_is_tried_and_kept(corral: Corral, endpoint: Endpoint, 
     assert (code, json.loads(out)["release"]) == (0, new["id"])
 
 
+@pytest.fixture(scope="module")
+def behind(corral: Corral, endpoint: Endpoint, has_haproxy: None) -> Iterator[Endpoint]:
+    """The same server behind its gateway, with the key of a person."""
+    code, out, err = corral("gateway", "tiny", "--port", str(free_port()), "--json")
+    assert code == 0, err
+    key = Path(corral.environment["HOME"]) / "alice.key"
+    key.write_text(json.loads(corral("keys", "add", "tiny", "alice", "--json")[1])["key"])
+    yield endpoint.model_copy(update={"base_url": json.loads(out)["base_url"], "api_key_file": key})
+    assert corral("gateway", "stop", "tiny", "--within-s", "0")[0] == 0
+
+
+def test_behind_its_gateway_the_clients_of_both_apis_are_answered_and_counted_to_the_token(
+    corral: Corral, endpoint: Endpoint, behind: Endpoint
+) -> None:
+    import anthropic
+    import openai
+
+    def counted() -> tuple[int, int]:
+        told = client.metrics(endpoint)
+        return int(told["vllm:prompt_tokens_total"]), int(told["vllm:generation_tokens_total"])
+
+    def used() -> dict[str, Any]:
+        found = json.loads(corral("keys", "usage", "tiny", "--json")[1])["usage"]
+        return next((each for each in found if each["person"] == "alice"), {"requests": 0})
+
+    assert behind.api_key_file is not None
+    key, before = behind.api_key_file.read_text(), counted()
+    chat: Any = {"model": "tiny", "max_tokens": 5, "messages": [{"role": "user", "content": "Where is it?"}]}
+    text: Any = {"model": "tiny", "max_tokens": 5, "prompt": "The horse"}
+    response: Any = {"model": "tiny", "max_output_tokens": 16, "input": "Where is it?"}
+    with openai.OpenAI(base_url=f"{behind.base_url}/v1", api_key=key, max_retries=0) as gpt:
+        assert gpt.models.list().data[0].id == "tiny"
+        assert gpt.chat.completions.create(**chat).usage
+        chunks = list(
+            gpt.chat.completions.create(**chat, stream=True, stream_options={"include_usage": True})
+        )
+        assert chunks[-1].usage
+        assert gpt.completions.create(**text).usage
+        assert gpt.completions.create(**text | {"prompt": [7, 8, 9]}).usage
+        assert gpt.responses.create(**response).usage
+        assert list(gpt.responses.create(**response, stream=True))
+        with pytest.raises(openai.BadRequestError):
+            gpt.completions.create(**text | {"max_tokens": 10**12})
+    with anthropic.Anthropic(base_url=behind.base_url, api_key=key, max_retries=0) as claude:
+        assert claude.messages.create(**chat).usage
+        assert list(claude.messages.create(**chat, stream=True))[-1].type == "message_stop"
+        assert claude.messages.count_tokens(model="tiny", messages=chat["messages"]).input_tokens
+    until(lambda: used()["requests"] == 11)
+    told = used()
+    assert (told["input_tokens"], told["output_tokens"], told["estimated_output_tokens"]) == (
+        *(now - then for now, then in zip(counted(), before, strict=True)), 0,
+    )  # fmt: skip
+
+
+def picture(*urls: str) -> dict[str, Any]:
+    """A question about images at these addresses."""
+    shown = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, *shown]}]}
+
+
+def test_behind_its_gateway_nonsense_is_refused_nothing_is_fetched_and_it_serves_on(behind: Endpoint) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = f"127.0.0.1:{listener.getsockname()[1]}/x.png"
+        addresses = (
+            "http://169.254.169.254/x",
+            f"http://{here}",
+            f"http://none.invalid@{here}",
+            "file:///etc/passwd",
+        )
+        chats = [picture(url) for url in addresses]
+        chats += [{"messages": [{"role": "user", "content": "a"}], "n": 10**9}, {"messages": []}]
+        texts: list[dict[str, Any]] = [
+            {"prompt": ["a"] * 2000}, {"prompt": [10**9]}, {"prompt": "a", "temperature": -1}
+        ]  # fmt: skip
+        asked = [("chat/completions", body) for body in chats] + [("completions", body) for body in texts]
+        found = [
+            client.post(behind, f"/v1/{path}", {"model": "tiny", "max_tokens": 1} | body, 60).status_code
+            for path, body in asked
+        ]
+        of_files = 500  # vLLM takes it for a fault of its own
+        assert found == [400, 400, 400, of_files, 400, 400, 400, 400, 400]
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert client.canary(behind, 60).completion_tokens == 1
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a server was sent since a time: a word that is nowhere else, as text and as the model's tokens."""
@@ -477,27 +566,30 @@ class Asked:
 
 
 @pytest.fixture(scope="module")
-def asked(endpoint: Endpoint) -> Asked:
-    """Prompts that were answered, streamed, refused, or given up by their client."""
+def asked(endpoint: Endpoint, behind: Endpoint) -> Asked:
+    """Prompts that were answered, streamed, refused, or given up by their client; straight and through its gateway."""
     since = time.time() - 1  # a file's time is that of the kernel's last tick
     word = uuid4().hex
     ids = client.post(endpoint, "/tokenize", {"model": "tiny", "prompt": word}, 60).json()["tokens"]
     text = f"The horse {word}"
     plain = {"model": "tiny", "max_tokens": 5, "prompt": text}
     chat = {"model": "tiny", "max_tokens": 5, "messages": [{"role": "user", "content": text}]}
-    assert [
-        client.post(endpoint, f"/v1/{path}", body, 60).status_code
-        for path, body in (
-            ("completions", plain),
-            ("completions", plain | {"stream": True}),
-            ("chat/completions", chat),
-            ("completions", plain | {"temperature": text}),
-            ("completions", plain | {"prompt": 1000 * text}),
-            ("chat/completions", chat | {"tools": text}),
-        )
-    ] == [200, 200, 200, 400, 400, 400]
-    with pytest.raises(client.TooLate):
-        client.post(endpoint, "/v1/completions", plain | {"max_tokens": 3000, "ignore_eos": True}, 0.2)
+    for at in (endpoint, behind):
+        assert [
+            client.post(at, f"/v1/{path}", body, 60).status_code
+            for path, body in (
+                ("completions", plain),
+                ("completions", plain | {"stream": True}),
+                ("chat/completions", chat),
+                ("completions", plain | {"temperature": text}),
+                ("completions", plain | {"prompt": 1000 * text}),
+                ("chat/completions", chat | {"tools": text}),
+            )
+        ] == [200, 200, 200, 400, 400, 400]
+        with pytest.raises(client.TooLate):
+            client.post(at, "/v1/completions", plain | {"max_tokens": 3000, "ignore_eos": True}, 0.2)
+    assert client.post(behind, f"/v1/completions?{word}", plain, 60).status_code == 200
+    assert client.get(behind, f"/v1/{word}", 60).status_code == 404
     return Asked(since, (word.encode(), ", ".join(map(str, ids[1:-1])).encode()))
 
 
