@@ -20,6 +20,8 @@ from deploy.report.sections import title
 from infra.errors import ProbeInvalid, UsageError
 from serving.probe.report import Interval, ProbeReport, Steady
 from serving.sizing.plan import Plan, PlanMachine
+from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 
 DATA = Path(__file__).parent / "data" / "compare"
 DAY = date(2026, 11, 24)
@@ -580,3 +582,14 @@ def test_a_volume_in_requests_is_that_of_their_tokens() -> None:
     for other in ({"mtok_per_month": 3000}, {"utilisation": Decimal("0.5")}):
         with pytest.raises(UsageError, match="already says how busy"):
             compared(requests_per_month=3_000_000, **other)
+
+
+def test_what_pays_only_at_the_good_end_of_the_ranges_is_said_so() -> None:
+    plan = answer_for("scout", "int4", "g7e.2xlarge", Options(input_tokens=2000, output_tokens=300))
+    asked = {"requests_per_month": Decimal(500_000), "claude_models": (HAIKU,), "token_ratio": None}
+    found = compared(plan, None, **asked)
+    assert found.claude[0].answer == "dearer"
+    assert (
+        "it takes 159% (141% to 199% within the range of token ratios) to pay, more than there is: only at the good "
+        "end of the ranges does it pay." in found.verdict
+    )

@@ -22,6 +22,7 @@ from serving.sizing import size
 from serving.sizing.assemble import assemble
 from serving.sizing.fit import best_outcome
 from serving.sizing.plan import Plan
+from serving.sizing.plan_text import headline
 from serving.sizing.predict import Predictor
 from serving.sizing.ranking_text import LEAST, ranking_text
 from serving.sizing.size import answer, on, plan, ranking
@@ -556,3 +557,19 @@ def test_with_all_a_narrow_terminal_is_shown_every_column(monkeypatch: pytest.Mo
     whole, longest = cells_of(said, ALL[:-1]), cells_of(said, ["machine", "context"])
     names = [row["machine"] for row in whole]
     assert (len(names), [row["machine"] for row in longest]) == (22, names)
+
+
+@pytest.mark.parametrize(
+    ("machine", "options", "said"),
+    [
+        ("16xH100", {}, "8 GPUs share each layer, 2 stages of layers follow one another"),
+        (
+            "2xp5.48xlarge",
+            {"data_parallel_size": 8, "enable_expert_parallel": True},
+            "2 stages of layers follow one another, 8 engines stand beside each other, each GPU holds whole experts",
+        ),
+    ],
+)
+def test_how_an_engine_is_divided_over_its_hosts(machine: str, options: dict[str, Any], said: str) -> None:
+    text = " ".join(headline(size.answer_for("maverick", "bf16", machine, Options(**options))).split())
+    assert text.endswith(f" One engine over 2 hosts: {said}.")

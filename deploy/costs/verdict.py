@@ -64,7 +64,7 @@ def compared(
         "too close to call": f"both cost the same at {needed}",
         "dearer": f"it pays above {needed}"
         if even.feasible
-        else f"it takes {needed} to pay, {promised(own)}within the ranges less",
+        else f"it takes {needed} to pay, more than {allowed(own)}: only at the good end of the ranges does it pay",
     }
     return (
         f"at {percent(own.utilisation)} utilisation a million tokens costs {here} here{again} and {there} there; "
@@ -86,12 +86,12 @@ def as_busy(own: SelfHosted) -> str:
     return f"at {percent(own.most_utilisation)} utilisation, the most at which the plan's promise is kept at its peak,"
 
 
-def promised(own: SelfHosted) -> str:
-    """What the plan's peak allows; empty where there is none."""
+def allowed(own: SelfHosted) -> str:
+    """How busy the machines may be at most."""
     return (
-        ""
+        "there is"
         if own.most_utilisation == 1
-        else f"which the plan's peak does not allow ({percent(own.most_utilisation)}), "
+        else f"the {percent(own.most_utilisation)} that the plan's peak allows"
     )
 
 

@@ -35,7 +35,23 @@ def headline(plan: Plan) -> str:
     gpus = f" ({plan.machine.gpu_count}x {plan.machine.gpu})" if plan.machine.gpu_count else " (no GPU)"
     where = plan.machine.name if plan.machine.name.endswith(plan.machine.gpu) else plan.machine.name + gpus
     first = f"{MARKS[plan.verdict]}: {plan.model} {plan.precision} on {where}, vLLM {plan.vllm_version}"
-    return first + "\n" + wrapped(plan.reason)
+    return "\n".join(
+        [
+            first,
+            wrapped(plan.reason),
+            *([wrapped(split(plan))] if plan.fits and plan.machine.hosts > 1 else []),
+        ]
+    )
+
+
+def split(plan: Plan) -> str:
+    """How one engine is divided over its hosts."""
+    ways = plan.parallel
+    parts = [f"{ways.tensor} GPUs share each layer"] if ways.tensor > 1 else []
+    parts += [f"{ways.pipeline} stages of layers follow one another"] if ways.pipeline > 1 else []
+    parts += [f"{ways.data} engines stand beside each other"] if ways.data > 1 else []
+    parts += ["each GPU holds whole experts"] if ways.expert else []
+    return f"One engine over {plan.machine.hosts} hosts: {', '.join(parts)}."
 
 
 def memory_table(plan: Plan) -> str:
