@@ -414,10 +414,10 @@ def test_one_request_has_a_time_and_a_price_by_itself_and_among_others(
 
 def test_what_does_not_fit_writes_over_no_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "plan.json"
-    path.write_text("a plan that fits")
+    path.write_text('{"document": "plan"}')
     assert run(["size", "scout", "--precision", "bf16", "--on", "2xA100-80GB", "-o", str(path)]) == 3
     assert (path.read_text(), capsys.readouterr().err) == (
-        "a plan that fits",
+        '{"document": "plan"}',
         f"not written, as it does not fit: {path}\n",
     )
 
