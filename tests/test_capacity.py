@@ -201,6 +201,7 @@ def test_where_a_region_lacks_prices_all_are_ranked_by_one_that_has_them(
     out = capsys.readouterr().out
     assert ": no price known there; $6,049 a month in us-east-1\n" in out
     assert "; ask AWS: corral prices --refresh --region\n  eu-central-1)\n" in out
+    assert "\n  twice the traffic               (+$6,049 a month)  2x g7e.12xlarge nvfp4 TP2\n" in out
     assert ["1x", "g7e.12xlarge", "nvfp4", "2", "($6,049)"] in [line.split()[:5] for line in out.splitlines()]
 
 

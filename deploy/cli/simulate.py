@@ -30,7 +30,7 @@ def simulate(
     """What requests wait for on so many replicas, hour by hour, and what is lost. Exit 3: the promise is not kept.
 
     Continuous batching over the planner's step times, with the API process before it. What is too much to be simulated
-    whole is sampled, the same for the same seed.
+    whole is sampled, the same for the same seed. Of unequal machines one kind is simulated at a time.
     """
     from deploy.by_name import plan_of_deployment
     from infra.prices import trouble

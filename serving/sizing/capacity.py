@@ -145,7 +145,7 @@ class Notch(Record):
     usd_per_month: Usd | None
     """All of that; null where no price is known."""
     more_usd_per_month: Usd | None
-    """Beyond what the first choice costs; null where no price is known."""
+    """Beyond what the first choice costs, in us-east-1 where the region's price of either is not known; else null."""
 
 
 class Fleet(Record):

@@ -11,7 +11,7 @@ from infra.columns import more_rows, table, wrapped
 from infra.prices import DEFAULT_REGION, in_brackets
 from infra.quantity import counted, listed
 from serving.model import evaluations, gpu_support
-from serving.sizing.capacity import Capacity, Choice, label
+from serving.sizing.capacity import Capacity, Choice, Notch, label
 from serving.sizing.capacity_search import NEARLY, cost_of, is_alike, worst_cost
 from serving.sizing.capacity_words import asked, dollars, further, tail
 from serving.sizing.fleet_text import of_fleet, rest_planned
@@ -228,7 +228,7 @@ def losers(answer: Capacity) -> str:
 
 def notches(answer: Capacity) -> str:
     """What one step more of each costs."""
-    rows = [(notch.change, difference(notch.more_usd_per_month), notch.choice) for notch in answer.notches]
+    rows = [(notch.change, difference(notch, answer.choices[0]), notch.choice) for notch in answer.notches]
     return "One notch more\n" + table(rows) if rows else ""
 
 
@@ -250,6 +250,10 @@ def arithmetic(best: Choice, answer: Capacity) -> str:
     )
 
 
-def difference(amount: Decimal | None) -> str:
-    """A difference with its sign."""
-    return f"{'+' if amount >= 0 else '-'}${abs(amount):,.0f} a month" if amount is not None else "no price"
+def difference(notch: Notch, best: Choice) -> str:
+    """What it costs more, with its sign; in brackets by another region's prices."""
+    amount = notch.more_usd_per_month
+    if amount is None:
+        return "no price"
+    told = f"{'+' if amount >= 0 else '-'}${abs(amount):,.0f} a month"
+    return f"({told})" if None in (notch.usd_per_month, best.usd_per_month) else told
