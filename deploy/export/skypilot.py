@@ -7,6 +7,7 @@ from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.yaml_text import dumped
 
+SKYPILOT = "0.14.1"
 # SkyPilot names its GPUs as catalogues do: A100 is the one of 40 GB.
 GPU_NAMES = {"A100-40GB": "A100", "RTX-PRO-6000": "RTXPRO6000"}
 
@@ -25,7 +26,7 @@ def render(ask: Ask) -> Export:
         format="skypilot",
         files=(HostFile(path="task.yaml", content=dumped(task(ask, box))),),
         notes=(
-            "Rendered from the plan and read by SkyPilot 0.14.1; not launched by us.",
+            f"Rendered from the plan and read by SkyPilot {SKYPILOT}; not launched by us.",
             "It listens on the head node's loopback and no port is opened: SkyPilot would open it to the world.",
             "What SkyPilot launches ends when you say so; corral neither watches nor ends it.",
             *draft_note(box),
