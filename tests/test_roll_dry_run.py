@@ -9,7 +9,7 @@ from test_owned import deployment
 from test_roll_halted import NAME, UPGRADE, Front, cut, front, starts
 
 from deploy.cli.main import run
-from deploy.releases import release
+from deploy.releases import release, started_anew
 from deploy.releases.release import Trial
 from deploy.targets.deployment import folder, load
 from infra.errors import ServerError
@@ -97,6 +97,12 @@ def test_what_becomes_of_new_requests_is_said_of_each(
         "no other server is well, so new requests wait in the gateway",
         "no gateway gives it its requests, so new ones are refused until it is back",
     ]
+
+
+def test_what_a_roll_that_stopped_has_done_is_left(front: Front, capsys: pytest.CaptureFixture[str]) -> None:
+    started_anew.note(NAME, ("gpu2",))
+    assert run(["roll", NAME, "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == "2. gpu2, serving: left as it is"
 
 
 def test_it_is_refused_as_the_roll_is(

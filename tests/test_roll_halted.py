@@ -16,7 +16,7 @@ from test_owned import deployment
 
 from deploy.cli.main import run
 from deploy.gateway import gateway, out_of_rotation
-from deploy.releases import canary, release, settling, short_probe
+from deploy.releases import canary, release, settling, short_probe, started_anew
 from deploy.releases.release import Figures, Trial
 from deploy.targets import table
 from deploy.targets.deployment import folder, load
@@ -197,7 +197,42 @@ def test_ctrl_c_at_the_canary_leaves_every_replica_in_rotation(
     assert (versions()[1], front.up(NAME)) == ("1.0.0", ("gpu1", "gpu2"))
     front.drained.clear()
     assert roll(*words) == (0, [])
-    assert front.drained == (["gpu2"] if words else ["gpu1", "gpu2"])
+    assert front.drained == ["gpu2"]
+
+
+def test_what_was_started_anew_is_known_for_a_day_and_until_the_roll_is_done(
+    front: Front, roll: Roll
+) -> None:
+    def stopped() -> None:
+        """A roll that has started the first anew, and not the other."""
+        front.drained.clear()
+        rack.BROKEN.add("1.0.0@gpu2")
+        assert roll()[0] == 7
+        rack.BROKEN.clear()
+        assert front.drained == ["gpu1", "gpu2"]
+        front.drained.clear()
+
+    stopped()
+    assert roll() == (0, [])
+    assert (front.drained, starts(), started_anew.file(NAME).exists()) == (["gpu2"], [1, 1], False)
+    assert roll() == (0, [])
+    assert starts() == [2, 2]
+    # One that does not serve any more is started again, and whatever cannot be read is of none.
+    stopped()
+    rack.UNITS["gpu1"].now = "dead"  # type: ignore[attr-defined]
+    assert roll()[0] == 0
+    assert sorted(front.drained) == ["gpu1", "gpu2"]
+    for note in ("{", started_anew.StartedAnew(at=datetime(2026, 11, 28, tzinfo=UTC), replicas=("gpu1",))):
+        stopped()
+        started_anew.file(NAME).write_text(note if isinstance(note, str) else note.model_dump_json())
+        assert roll() == (0, [])
+        assert sorted(front.drained) == ["gpu1", "gpu2"]
+    # Nor is it of another release, or of a deployment that was taken away.
+    stopped()
+    assert roll(*UPGRADE) == (0, [])
+    assert not started_anew.file(NAME).exists()
+    started_anew.file(NAME).write_text("{}")
+    assert (release.forget(NAME), started_anew.file(NAME).exists()) == ((), False)
 
 
 def test_who_asks_is_told_what_there_will_be_where_no_other_takes_the_requests(
@@ -224,7 +259,7 @@ def test_the_ill_replica_comes_first_and_none_is_ended_before_it_is_idle(
 
     monkeypatch.setattr(stopping, "until_idle", until_idle)
     rack.UNITS["gpu2"].now = "dead"  # type: ignore[attr-defined]
-    assert roll() == (0, [])
+    assert roll()[0] == 0
     assert seen == [("gpu2", "dead"), ("gpu1", "serving")]
 
 

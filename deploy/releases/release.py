@@ -21,6 +21,9 @@ from infra.record import Document, Line, Record, is_missing, removed
 ADDRESS = {"host", "port"}
 """What an upgrade leaves as it is: whoever asks the server finds it where it was."""
 
+OF_ROLLS = ("upgrade.lock", "started-anew.json")
+"""What lies in a deployment's folder once it was rolled or upgraded."""
+
 
 class Figures(Record):
     """What a short probe measured."""
@@ -142,7 +145,7 @@ def trial(name: str) -> Trial | None:
 def forget(name: str) -> tuple[str, ...]:
     """Remove the documents of a deployment's releases; those that could not be, each with the reason."""
     place = folder(name) / "releases"
-    left = removed([*sorted(place.glob("*")), trial_file(name), folder(name) / "upgrade.lock"])
+    left = removed([*sorted(place.glob("*")), trial_file(name), *(folder(name) / each for each in OF_ROLLS)])
     if not is_missing(place) and not left:
         with suppress(OSError):  # the user may keep files of his own there
             place.rmdir()

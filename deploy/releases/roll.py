@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from deploy.gateway import gateway, out_of_rotation
-from deploy.releases import canary, release
+from deploy.releases import canary, release, started_anew
 from deploy.releases.release import Release, Trial
 from deploy.releases.roll_order import Roll, looked_at, require_served, roll_of, rollable
 from deploy.releases.settling import at_work, holding, note_taken_back, settle
@@ -42,7 +42,7 @@ class Rolled(Record):
     rolled: tuple[str, ...]
     """The replicas that were started anew, in that order."""
     skipped: tuple[str, ...] = ()
-    """Those that served that release before."""
+    """Those that served that release before, or were started anew by a roll that stopped."""
 
 
 def roll(
@@ -98,6 +98,7 @@ def all_of(this: Roll) -> Rolled:
         release.keep(new)
         old.deployment.write(folder(this.name) / "deployment.json")  # the same, with its engine named
         holding(this.present).remember(old.deployment)
+        started_anew.forget(this.name)
     found = looked_at(this)
     rolled: list[str] = []
     with on_trial(this):
@@ -106,6 +107,9 @@ def all_of(this: Roll) -> Rolled:
             one(this, replica, found.statuses[replica], rolled, has_it)
             if not has_it:
                 rolled.append(replica)
+                if this.to_all:
+                    started_anew.note(this.name, (*found.has_it, *rolled))
+    started_anew.forget(this.name)
     if this.is_upgrade:
         accepted(this)
     skipped = tuple(name for name in found.order if name in found.has_it)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from deploy.gateway import out_of_rotation
+from deploy.releases import started_anew
 from deploy.releases.settling import holding, refuse_anothers
 from deploy.releases.upgrade import Step, is_meant_to_serve
 from deploy.targets.abilities import Replicated, StartsAnew
@@ -25,6 +26,8 @@ class Roll(NamedTuple):
     """Each as a deployment of its own, by the name that its gateway gives it."""
     to_all: bool
     """Whether also those are started anew that serve the release already."""
+    done: frozenset[str] = frozenset()
+    """Those of them that were, by a roll that stopped: it goes on with the others."""
 
     @property
     def is_upgrade(self) -> bool:
@@ -40,7 +43,7 @@ class Found(NamedTuple):
     order: tuple[str, ...]
     """Those that do not serve, or get no requests, come first."""
     has_it: frozenset[str]
-    """Those that serve already what they are to."""
+    """Those that serve already what they are to, and need not be started anew."""
     without_requests: frozenset[str]
     """Those to which their gateway gives none."""
 
@@ -71,13 +74,18 @@ def require_served(present: Deployment, status: Status, was_tried: bool) -> None
 def roll_of(present: Deployment, place: StartsAnew, step: Step, to_all: bool) -> Roll:
     """The roll of all that there are."""
     each = place.replicas(present) if isinstance(place, Replicated) else {present.name: present}
-    return Roll(present.name, place, step, present, each, to_all)
+    done = frozenset(started_anew.noted(present.name)) if to_all else frozenset[str]()
+    return Roll(present.name, place, step, present, each, to_all, done & each.keys())
 
 
 def looked_at(this: Roll) -> Found:
     """How each is. Raises HostError or ServerError where the gateway cannot be asked."""
     statuses = {name: this.place.status(each) for name, each in this.replicas.items()}
-    has_it = {name for name, status in statuses.items() if not this.to_all and has(this, status)}
+    has_it = {
+        name
+        for name, status in statuses.items()
+        if has(this, status) and (name in this.done or not this.to_all)
+    }
     without = out_of_rotation.without_requests(this.name)
     order = sorted(statuses, key=lambda name: statuses[name].state == "serving" and name not in without)
     return Found(statuses, tuple(order), frozenset(has_it), frozenset(without))

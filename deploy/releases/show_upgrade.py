@@ -71,5 +71,5 @@ def rolled(done: Rolled) -> str:
     if done.rolled:
         lines.append(f"rolled:  {', '.join(done.rolled)}, one after the other")
     if done.skipped:
-        lines.append(f"left:    {', '.join(done.skipped)}, which served it already")
+        lines.append(f"left:    {', '.join(done.skipped)}, done before")
     return "\n".join(lines)
