@@ -42,6 +42,7 @@ from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
 from deploy.releases.release import Figures as Speed
 from deploy.releases.release import Release, Trial
+from deploy.releases.started_anew import StartedAnew
 from deploy.report import html as report_html
 from deploy.report import plots
 from deploy.report.comparison_text import comparison_text
@@ -423,6 +424,7 @@ DOCUMENTS: tuple[Document, ...] = (
         figures=Speed(output_tokens_per_s=5.0, ttft_p50_s=0.1, requests=16, failed=0),
     ),
     Trial(release="0" * 12, begun_at=MADE, by=Birth(pid=5, start_ticks=6, boot_id="b")),
+    StartedAnew(at=MADE, replicas=("gpu1",)),
     session.Tunnel(instance_id="i-1", local_port=8000, holder=Birth(pid=5, start_ticks=6, boot_id="b")),
     egress_proof.Egress(
         name="scout", made_at=MADE, verdict="proved", problems=("x",), completions=1, limits=egress_proof.LIMITS,
