@@ -229,6 +229,18 @@ def has_haproxy() -> None:
         skip_or_fail("haproxy", "HAProxy is not installed; scripts/ci-packages does it")
 
 
+OF_DEBIAN_13 = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corral-tests/kubectl/usr/bin/kubectl"
+)
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> str:
+    """kubectl: Debian 13's, which scripts/ci-exporters keeps, else this machine's own."""
+    found = str(OF_DEBIAN_13) if OF_DEBIAN_13.exists() else shutil.which("kubectl")
+    return found or skip_or_fail("kubectl", "kubectl is not installed; run: scripts/ci-exporters")
+
+
 @pytest.fixture
 def without_network(need: Callable[[str, str], NoReturn]) -> list[str]:
     """The start of a command that runs in a network of its own, where only loopback answers."""

@@ -1,14 +1,13 @@
 """What is exported for a cluster: how its pods come and go, what they take, and who may ask them."""
 
 import json
-import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import yaml
@@ -192,11 +191,7 @@ spec:
 """
 
 
-def test_kubectl_puts_in_what_the_chart_has_no_value_for(
-    tmp_path: Path, need: Callable[[str, str], NoReturn]
-) -> None:
-    if not (kubectl := shutil.which("kubectl")):
-        need("kubectl", "kubectl is not installed")
+def test_kubectl_puts_in_what_the_chart_has_no_value_for(tmp_path: Path, kubectl: str) -> None:
     made = rendered("production-stack", "scout-int4", replicas=2)
     (tmp_path / "chart.yaml").write_text(CHART)
     for file in made.files:

@@ -69,12 +69,8 @@ def yaml_formats() -> list[str]:
     return [to for to in FORMATS if any(path.endswith((".yaml", ".yml")) for path in rendered(to)["a b"])]
 
 
-def test_every_form_of_yaml_is_read_alike_by_kubectl(
-    tmp_path: Path, need: Callable[[str, str], NoReturn]
-) -> None:
+def test_every_form_of_yaml_is_read_alike_by_kubectl(tmp_path: Path, kubectl: str) -> None:
     """All documents as parts of one resource, which kustomize reads and writes again."""
-    if not (kubectl := shutil.which("kubectl")):
-        need("kubectl", "kubectl is not installed")
     texts = {
         f"{to}:{number}:{part}": document
         for to in yaml_formats()

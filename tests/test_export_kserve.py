@@ -1,7 +1,6 @@
 """`corral export --to kserve`: KServe's own schema, its merge and its templating, each by a tool that does the same."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -71,11 +70,6 @@ spec:
 
 def server(replicas: int = 1, **changes: Any) -> list[dict[str, Any]]:
     return documents(rendered("kserve", "scout-int4", replicas=replicas, **changes), "server.yaml")
-
-
-@pytest.fixture
-def kubectl(need: Callable[[str, str], NoReturn]) -> str:
-    return shutil.which("kubectl") or need("kubectl", "kubectl is not installed")
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
