@@ -16,7 +16,7 @@ from test_ec2_several import Corral
 from deploy.provision_request import Where, placed
 from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.ec2 import boxes, common_key, each_server, judged_start, rental, tunnels
-from infra.aws import failover, power, rented_machines, replacing
+from infra.aws import failover, power, rented_machines, replacing, session
 from infra.aws.api import Aws
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order, utc
@@ -26,6 +26,7 @@ from infra.phase import Phase
 from infra.rented import Rented
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
+from serving.vllm import health
 from serving.vllm.endpoint import Endpoint
 
 __all__ = ["aws", "corral", "log", "plan"]
@@ -304,6 +305,28 @@ def test_one_whose_checks_fail_at_ec2_is_not_waited_for_as_long_as_it_may_take(
         assert not waiting.is_over()
         clock.sleep(300)
         region.impaired = set() if clock() - begun_s == 300 else {first, second, third}
+
+
+def test_a_box_that_hangs_while_its_server_loads_ends_the_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, clock = fresh()
+    at, made = (
+        door(aws, clock, tmp_path),
+        make(answer_for("scout", "int4", "g5.12xlarge", Options()), "ec2", "t1"),
+    )
+    first, *_ = up(at, three()).instance_ids
+    machine, *_ = rented_machines.machines(at, "t1", ("us-east-1",))
+    monkeypatch.setattr(session, "run", lambda *given: session.Answer(text="running", exit_code=0))
+    monkeypatch.setattr(health, "look", lambda endpoint: health.Seen(trouble="it takes no connection"))
+    aws.regions["us-east-1"].impaired, begun_s = {first}, clock()
+    with pytest.raises(ServerError) as failure:
+        boxes.wait_ready(at, made, (machine,), Endpoint(base_url="http://x", served_model_name="scout"))
+    assert (failure.value.message, failure.value.hint, clock() - begun_s) == (
+        f"{first} hangs: EC2's own check of its system has failed for 10 minutes.",
+        "Read why: corral logs t1; it still costs: corral down t1",
+        15 + 600,
+    )
 
 
 def test_one_that_is_ended_while_it_is_waited_for_is_put_back_at_once(
