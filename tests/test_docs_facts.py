@@ -1,9 +1,13 @@
 """What the pages of explanation say in their own words is what the tables say; the rest of them is run or drawn."""
 
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_help import check_read
@@ -70,6 +74,29 @@ def test_every_exit_code_is_explained_once() -> None:
     ]
     kinds: tuple[type[errors.CorralError], ...] = (errors.CorralError, *errors.CorralError.__subclasses__())
     assert rows == sorted({kind.exit_code for kind in kinds})
+
+
+def test_the_unit_that_opens_the_ways_after_a_boot_is_read_by_systemd(tmp_path: Path, need: Any) -> None:
+    if not shutil.which("systemd-analyze"):
+        need("systemd-analyze", "systemd is not installed")
+    shown = (DOCS / "how-to/replicas.md").read_text(encoding="utf-8")
+    (name,) = re.findall(r"`~/\.config/systemd/user/([^`]+)`", shown)
+    (text,) = re.findall(r"^```ini\n(.*?)^```$", shown, re.M | re.S)
+    unit, program = tmp_path / name.replace("@", "@scout"), tmp_path / ".local/bin/corral"
+    unit.write_text(text)
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", "--man=no", str(unit)],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (line,) = re.findall(r"^ExecStart=%h/\.local/bin/(.*)$", text, re.M)
+    assert line == "corral connect %i"
+    check_read(line.replace("%i", "scout"))
 
 
 def test_the_licence_is_the_text_that_is_asked_for() -> None:
