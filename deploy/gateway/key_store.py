@@ -158,7 +158,8 @@ def mapped(folder: Path, asked: GatewayOptions) -> Keys:
 
 def catch_up(folder: Path, asked: GatewayOptions, known: Keys) -> None:
     """After a start or a change, tell HAProxy of what has changed since the map that it began with."""
-    tell(folder, asked, [key for key in read(folder).keys if key not in known.keys])
+    before = {key.id: key for key in known.keys}
+    tell(folder, asked, [key for key in read(folder).keys if before.get(key.id) != key])
 
 
 def tell(folder: Path, asked: GatewayOptions, changed: Iterable[Key]) -> None:

@@ -43,7 +43,9 @@ SECONDS_A_REQUEST = 0.06 + (TOKENS - 1) * 0.02
 MOST_ADDED_MS = 1.0
 LEAST_OF_DIRECT = 0.97
 MANY_KEYS = 10_000
-WAYS = ("direct", "gateway, 1 key", f"gateway, {MANY_KEYS:,} keys")
+DIRECT = "direct"
+WAYS = {DIRECT: 0, "gateway, 1 key": 1, f"gateway, {MANY_KEYS:,} keys": MANY_KEYS}
+"""Of each its number of keys; 0 for no gateway."""
 
 
 def main() -> None:
@@ -57,12 +59,14 @@ def main() -> None:
         built = Path(folder)
         source = ROOT / "scripts/bench_probe/fake_llm.c"
         subprocess.run(["gcc", "-O2", "-o", built / "fake_llm", source], check=True)
-        rows = {(way, load): list[Row]() for load in LOADS for way in WAYS}
+        rows = {(way, load): list[Row]() for way in WAYS for load in LOADS}
         print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}\n", flush=True)
         for number in range(options.rounds):
-            for way, load in rows:
-                rows[way, load].append(one(built, way, load))
-                print(f"round {number + 1}: {way}, {load}: {rows[way, load][-1]}", file=sys.stderr)
+            for way in WAYS:
+                with clients.running(built, *SERVER) as port, opened(built, port, WAYS[way]) as through:
+                    for load in LOADS:
+                        rows[way, load].append(one(built, port, *through, load))
+                        print(f"round {number + 1}: {way}, {load}: {rows[way, load][-1]}", file=sys.stderr)
     text = page({key: median(each) for key, each in rows.items()})
     print(text)
     if "MISSED" in text:
@@ -81,15 +85,13 @@ def loads() -> dict[str, tuple[int, tuple[str, ...]]]:
 LOADS = loads()
 
 
-def one(built: Path, way: str, load: str) -> Row:
+def one(built: Path, server_port: int, door: int, members: tuple[int, ...], load: str) -> Row:
     """One load by one way."""
     requests, shape = LOADS[load]
-    keys = {"direct": 0, WAYS[1]: 1, WAYS[2]: MANY_KEYS}[way]
-    with clients.running(built, *SERVER) as port, opened(built, port, keys) as (door, members):
-        before_s = sum(map(cpu_s, members))
-        said = clients.corral(built, door, 0, requests, TOKENS, *shape, "--model", "fake")
-        spent_s = sum(map(cpu_s, members)) - before_s
-        row = compared(said, truth(port, requests))
+    before_s = sum(map(cpu_s, members))
+    said = clients.corral(built, door, 0, requests, TOKENS, *shape, "--model", "fake")
+    spent_s = sum(map(cpu_s, members)) - before_s
+    row = compared(said, truth(server_port, requests))
     return {
         "delay_p50_ms": row["ttft_p50_error"],
         "delay_mean_ms": row["ttft_mean_error"],
@@ -119,10 +121,11 @@ def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tupl
         requests_at_once=4096,
     )
     place = gateway.folder("front")
-    made = [keys_of.made(f"person-{number}", KeyLimits(), keys_of.now_utc()) for number in range(keys)]
-    Keys(keys=tuple(kept for kept, _ in made)).write(place / key_store.DOCUMENT)
-    os.environ["CORRAL_API_KEY"] = made[-1][1].key
-    try:
+    if not (key := folder / "key").exists():  # made once: 10,000 take seconds
+        made = [keys_of.made(f"person-{number}", KeyLimits(), keys_of.now_utc()) for number in range(keys)]
+        Keys(keys=tuple(kept for kept, _ in made)).write(place / key_store.DOCUMENT)
+        key.write_text(made[-1][1].key)
+    with ending_with_this(place), patched("CORRAL_API_KEY", key.read_text()):
         gateway.start(served, asked)
         members = haproxy.members(place)
         for pid in members:
@@ -130,9 +133,33 @@ def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tupl
             with suppress(PermissionError):
                 os.setpriority(os.PRIO_PROCESS, pid, -20)
         yield asked.port, members
+
+
+@contextmanager
+def patched(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment for a while."""
+    os.environ[name] = value
+    try:
+        yield
     finally:
-        haproxy.stop(place, 0)
-        os.environ.pop("CORRAL_API_KEY", None)
+        del os.environ[name]
+
+
+END = (
+    "import sys; from pathlib import Path; from deploy.gateway import haproxy; "
+    "sys.stdin.read(); haproxy.stop(Path(sys.argv[1]), 0)"
+)
+
+
+@contextmanager
+def ending_with_this(place: Path) -> Iterator[None]:
+    """A gateway outlives whoever starts it: a process beside it ends it when this one has gone, killed too."""
+    command = [sys.executable, "-c", END, str(place)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as beside:
+        try:
+            yield
+        finally:
+            beside.communicate()
 
 
 def free_port() -> int:
@@ -144,8 +171,8 @@ def free_port() -> int:
 
 def cpu_s(pid: int) -> float:
     """What a process took so far."""
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def page(middle: dict[tuple[str, str], Row]) -> str:
@@ -157,7 +184,7 @@ def page(middle: dict[tuple[str, str], Row]) -> str:
     ]
     bounds = ["", "| judged | measured | bound | |", "|---|---|---|---|"]
     for load in LOADS:
-        direct = middle[WAYS[0], load]
+        direct = middle[DIRECT, load]
         for way in WAYS:
             row = middle[way, load]
             lines.append(
@@ -165,7 +192,7 @@ def page(middle: dict[tuple[str, str], Row]) -> str:
                 f" | {row['itl_p50_error_ms']:.2f} | {row['itl_p99_error_ms']:.2f}"
                 f" | {row['events_per_s']:,.0f} | {row['cpu_ms_per_1000_tokens']:.1f} |"
             )
-            if way == WAYS[0]:
+            if way == DIRECT:
                 continue
             if load == "throughput":
                 share = row["events_per_s"] / direct["events_per_s"]

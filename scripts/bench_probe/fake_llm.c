@@ -12,11 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -209,6 +211,7 @@ static void accept_all(int listener, int poller) {
 }
 
 int main(int count, char **arguments) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); // it ends with the bench that started it
     ttft_ns = (int64_t)(atof(count > 1 ? arguments[1] : "200") * 1e6);
     itl_ns = (int64_t)(atof(count > 2 ? arguments[2] : "20") * 1e6);
     stall_every = atoi(count > 3 ? arguments[3] : "0");
