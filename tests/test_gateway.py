@@ -207,16 +207,21 @@ WHAT_IS_NONE = {
 
 @pytest.mark.parametrize("sent", WHAT_IS_NONE.values(), ids=WHAT_IS_NONE)
 def test_what_is_no_request_is_refused_and_a_line_of_the_audit(front: Door, sent: bytes) -> None:
-    before = len(front.audit())
+    before = len(refused_heads(front))
     with socket.create_connection(("127.0.0.1", front.asked.port), timeout=60) as client:
         client.sendall(sent)
         assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
     assert front.ask("/v1/models")[0] == 200
-    until(lambda: len(front.audit()) == before + 2)
-    line = front.audit()[before]
+    until(lambda: len(refused_heads(front)) == before + 1)
+    line = refused_heads(front)[before]
     assert [line[name] for name in ("key", "path", "status", "input_tokens", "server", "end")] == [
         "", "other", 400, 0, "<NOSRV>", "PR--",
     ]  # fmt: skip
+
+
+def refused_heads(front: Door) -> list[dict[str, Any]]:
+    """Their lines alone: one of an earlier request may come while these are counted."""
+    return [line for line in front.audit() if line["end"] == "PR--"]
 
 
 def test_a_key_has_so_many_requests_a_minute(front: Door) -> None:
