@@ -14,7 +14,7 @@ from deploy.targets import host_deaths
 from deploy.targets.deployment import make
 from deploy.targets.ec2 import boxes
 from deploy.targets.ssh import host_unit
-from infra.aws import session
+from infra.aws import rented_machines, session
 from infra.aws.session import Answer
 from infra.errors import HostError, ServerError
 from infra.onhost.judge import Look
@@ -172,6 +172,7 @@ def test_what_a_box_does_before_the_start_takes_nothing_of_the_loads_time(
 
     monkeypatch.setattr(session, "run", run)
     monkeypatch.setattr(boxes, "ending", lambda *_: None)
+    monkeypatch.setattr(rented_machines, "failing_checks", lambda *_: "")
     monkeypatch.setattr(health, "look", lambda *_: None)
     monkeypatch.setattr(health, "judge", judge)
     aws: Any = SimpleNamespace(clock=clock, sleep=lambda seconds: clock.sleep(5 * seconds))

@@ -11,7 +11,7 @@ from renting import START, an_order, door
 
 from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.ec2 import boxes, tunnels
-from infra.aws import failover, session
+from infra.aws import failover, rented_machines, session
 from infra.aws.session import Answer, Tunnel
 from infra.errors import HostError, ServerError
 from infra.ports import free_port
@@ -136,6 +136,7 @@ def test_a_box_that_does_not_get_ready_is_told_by_its_own_last_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
+    monkeypatch.setattr(rented_machines, "failing_checks", lambda *_: "")
     monkeypatch.setattr(failover, "console", lambda aws, region, instance: CONSOLE.format(phase))
     aws = door(FakeAws(clock), clock, tmp_path)
     told: list[str] = []
@@ -153,6 +154,7 @@ def test_a_box_is_prepared_when_it_says_so(
 ) -> None:
     clock = Clock(0.0)
     said = iter(["", "", "", "engine", "engine", "prepared"])
+    monkeypatch.setattr(rented_machines, "failing_checks", lambda *_: "")
     monkeypatch.setattr(failover, "console", lambda *asked: f"corral: t1: {next(said)}\n")
     aws = door(FakeAws(clock), clock, tmp_path)
     told: list[str] = []

@@ -83,7 +83,7 @@ def moment(text: str) -> datetime | None:
 def failing_checks(aws: Aws, machine: Rented) -> str:
     """Which of EC2's own checks of a machine fail now, in words; empty for none, or where EC2 does not say."""
     try:
-        rows = list(aws.pages(status_request(machine.region, [machine.instance_id]), "InstanceStatuses"))
+        rows = aws.ask(status_request(machine.region, [machine.instance_id]))["InstanceStatuses"]
     except Refused:
         return ""
     names = {"InstanceStatus": "system", "SystemStatus": "hardware"}
