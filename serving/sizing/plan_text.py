@@ -139,6 +139,7 @@ def kv_lines(plan: Plan) -> str:
                 "blocks",
                 f"{kv.num_blocks:,} of {kv.block_size} tokens, {kv.bytes_per_block:,} bytes each{on_each}",
             ),
+            ("a request", f"{kv.blocks_per_request:,} of them for {length:,} tokens"),
             (
                 "KV cache size",
                 f"{kv.tokens:,} tokens, {kv.max_concurrency:.2f}x {length:,} (vLLM's log line)",
