@@ -14,6 +14,7 @@ from serving.model.roofline import Engine, prefill_s
 from serving.model.throughput import Fit, Load, kernels_s
 from serving.model.weights import Split
 from serving.probe.report import ProbeReport
+from serving.sizing import kept_calibrations
 from serving.sizing.plan import Plan, Throughput
 from serving.sizing.size import on, plan
 from serving.sizing.size_options import Options
@@ -132,6 +133,38 @@ def test_two_loads_tell_kernels_from_overhead_but_are_not_certain(tmp_path: Path
     assert near is not None
     assert far is not None
     assert 1.15 < near < far < 1.3
+
+
+def test_what_waited_for_room_is_no_load_of_a_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """64 at once where 29 fit, measured as it is predicted: it is predicted so again, of fewer at once, too."""
+
+    def predicted(concurrency: int) -> Plan:
+        return plan(named("scout", "int4"), on("1xH100"), Options(concurrency=concurrency))
+
+    few, many = predicted(16).throughput, predicted(64).throughput
+    assert few is not None
+    assert many is not None
+    assert (few.running, many.running) == (16, 29)
+    predicted(64).write(path := tmp_path / "plan.json")
+    probe = probe_file(tmp_path, 64, many.tpot_s, many.ttft_s)
+    assert calibrate(probe, path) == 9
+    assert capsys.readouterr().err == (
+        "error: Of that probe's 64 requests at once 29 run, by the plan, and it says not how long the others waited: "
+        "the server's /metrics were not read.\n"
+        "hint: Probe again: corral probe http://127.0.0.1:8000 --concurrency 29\n"
+    )
+    assert not kept_calibrations.path().exists()
+    queue_s = many.ttft_s - (few.ttft_s - few.tpot_s)  # all but what its own prefill takes
+    assert (
+        calibrate(probe_file(tmp_path, 64, many.tpot_s, many.ttft_s, server={"queue_mean_s": queue_s}), path)
+        == 0
+    )
+    for before, after in ((few, predicted(16).throughput), (many, predicted(64).throughput)):
+        assert after is not None
+        assert (after.tpot_s, after.ttft_s) == pytest.approx((before.tpot_s, before.ttft_s), rel=0.03)
+        assert after.basis.endswith("with 1 probe of H100")
 
 
 def test_the_same_probe_twice_counts_once(tmp_path: Path, plan_file: Path) -> None:

@@ -410,7 +410,7 @@ DOCUMENTS: tuple[Document, ...] = (
             text_only=True, max_position_embeddings=8192, read_at=MADE,
         ),
         updated_at=MADE, points=(Measured(
-            concurrency=8, input_tokens=9, output_tokens=9, tpot_s=0.02, ttft_s=0.2, measured_at="x"
+            concurrency=8, input_tokens=9, output_tokens=9, tpot_s=0.02, ttft_s=0.2, measured_at="x", queue_s=0.1,
         ),),
     ),)),
     servers.Server(

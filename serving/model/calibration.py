@@ -46,6 +46,19 @@ class Point(Record):
     """To the first token."""
     measured_at: str
     """When that probe began."""
+    queue_s: float | None = Field(default=None, ge=0, le=LONGEST_S)
+    """Before a request ran, of that, as the server's counters had it; null where they were not read."""
+
+    @property
+    def waited_s(self) -> float:
+        """For room: what was waited in the queue beyond the step that was in progress."""
+        return min(self.ttft_s, max(0.0, (self.queue_s or 0.0) - self.tpot_s))
+
+    @property
+    def running(self) -> int:
+        """Of the requests at once those that ran: by Little's law the others' share is that of the time waited."""
+        whole_s = self.ttft_s + (self.output_tokens - 1) * self.tpot_s
+        return max(1, round(self.concurrency * (1 - self.waited_s / whole_s)))
 
 
 class ServerMemory(Record):
@@ -110,7 +123,7 @@ class Calibration(Record):
 def fitted(calibration: Calibration, engine: Engine) -> Fit:
     """The fit to the points, which moves the kernels' time and the overhead as far as they say; and its doubt."""
     measured = [
-        (kernels_s(engine, load_of(point), point.concurrency), point.tpot_s) for point in calibration.points
+        (kernels_s(engine, load_of(point), point.running), point.tpot_s) for point in calibration.points
     ]
     factor, overhead, doubt = posterior(measured, overhead_s(engine))
     day, count = calibration.updated_at.date(), len(calibration.points)
@@ -152,7 +165,7 @@ def prefill_factor(engine: Engine, point: Point, overhead_s: float) -> float:
     """Measured over predicted prefill; the API server's time, waits and overheads of steps are taken off first."""
     further = chunks_of(engine, point.input_tokens) - 1
     step = point.tpot_s if point.concurrency > 1 else overhead_s
-    waited = asked_s() + step + further * overhead_s
+    waited = point.waited_s + asked_s() + step + further * overhead_s
     return max(0.1, (point.ttft_s - waited) / prefill_s(engine, point.input_tokens))
 
 

@@ -63,6 +63,7 @@ def add(plan: Plan, probe: "ProbeReport") -> Calibration:
             "Calibrate a plan for GPUs that fits.",
         )
     check_possible(plan, point)
+    check_all_ran(plan, point, probe.url)
     old = known(plan)
     return keep(
         old.model_copy(
@@ -146,6 +147,7 @@ def point_of(probe: "ProbeReport") -> Point:
             tpot_s=probe.tpot_s.mean,
             ttft_s=probe.ttft_s.mean,
             measured_at=probe.started_at,
+            queue_s=probe.server.queue_mean_s,
         )
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
@@ -170,6 +172,25 @@ def check_possible(plan: Plan, point: Point) -> None:
             f"That probe's TPOT of {1e3 * point.tpot_s:.3g} ms is not possible on {plan.machine.name}: reading the "
             f"weights of one token takes {1e3 * least_s:.3g} ms at the full memory bandwidth.",
             "Give the plan of the server that was probed.",
+        )
+
+
+def check_all_ran(plan: Plan, point: Point, url: str) -> None:
+    """Raise ProbeInvalid where requests waited, by the plan, and the probe could not ask the server for how long.
+
+    The time of a step of those that ran would be taken for one of all, and what they waited for a prefill.
+    """
+    predicted, load, most = plan.throughput, plan.workload, point.concurrency
+    if plan.serve.max_num_seqs is not None:
+        most = min(most, plan.serve.max_num_seqs * plan.parallel.data)
+    is_as_long = point.input_tokens + point.output_tokens >= load.input_tokens + load.output_tokens
+    if predicted is not None and is_as_long and 0 < predicted.running < predicted.concurrency:
+        most = min(most, predicted.running)
+    if point.queue_s is None and most < point.concurrency:
+        raise ProbeInvalid(
+            f"Of that probe's {point.concurrency} requests at once {most} run, by the plan, and it says not how long "
+            "the others waited: the server's /metrics were not read.",
+            f"Probe again: corral probe {pasted(url)} --concurrency {most}",
         )
 
 
