@@ -38,13 +38,16 @@ local Fields = {}
 Fields.__index = Fields
 
 local LONGEST = 512
+local DEEPER = '["{}%[%]]'  -- what matters there: the commas of a prompt of token ids do not
 
 function Fields.new(told)
   return setmetatable({ told = told, depth = 0, text = "", name = nil, begun = false }, Fields)
 end
 
-function Fields:keep(piece)
-  if self.depth == 1 and #self.text < LONGEST then self.text = self.text .. piece:sub(1, LONGEST) end
+function Fields:keep(data, first, last)
+  if self.depth == 1 and #self.text < LONGEST then
+    self.text = self.text .. data:sub(first, math.min(last, first + LONGEST - 1))
+  end
 end
 
 function Fields:tell()
@@ -67,8 +70,8 @@ function Fields:read(data)
     end
   end
   while at <= #data do
-    local where = data:find(self.in_text and '["\\]' or '["{}%[%],:]', at)
-    if self.in_text or not self.is_text then self:keep(data:sub(at, (where or #data + 1) - 1)) end
+    local where = data:find(self.in_text and '["\\]' or self.depth > 1 and DEEPER or '["{}%[%],:]', at)
+    if self.in_text or not self.is_text then self:keep(data, at, (where or #data + 1) - 1) end
     if not where then return nil end
     local sign = data:sub(where, where)
     if not self.in_text then
@@ -78,7 +81,7 @@ function Fields:read(data)
       self.in_text = false
     else
       self.escaped = self.escaped or self.depth == 1
-      self:keep("\\")
+      self:keep("\\", 1, 1)
       self.skip = where == #data
       where = where + 1
     end

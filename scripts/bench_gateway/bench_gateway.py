@@ -3,8 +3,8 @@
 Server: scripts/bench_probe/fake_llm.c on core 0, with a log of when each token was sent on the client's clock.
 Gateway: `corral gateway`, its HAProxy on core 0 too, with one key and with 10,000. Client: `corral probe` on core 1;
 for root both before all else that the machine does.
-Ways: direct, through the gateway with one key and with 10,000, in turn in every round; figures are the medians of
-the rounds.
+Ways: direct, through the gateway with one key and with 10,000, in turn in every round, each with all loads; figures
+are the medians of the rounds.
 Delay: of the first token, what the client said minus what the server's log of the same requests says, which holds the
 way there and back; the gateway's own is the difference from the direct connection. Load: requests of 64 tokens, 20 ms
 apart, that come at random times, so many a second that 1, 16 and 64 streams run on average.
@@ -76,7 +76,7 @@ def main() -> None:
 def loads() -> dict[str, tuple[int, tuple[str, ...]]]:
     """Of each load its number of requests and how the probe sends them."""
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for streams, requests in ((1, 20), (16, 200), (64, 800)):
+    for streams, requests in ((1, 15), (16, 160), (64, 640)):
         rate = f"{streams / SECONDS_A_REQUEST:.3f}"
         found[f"{streams} streams"] = (requests, ("--request-rate", rate))
     return found | {"throughput": (1024, ("--concurrency", "256"))}
