@@ -87,21 +87,24 @@ def test_texts_are_kept_only_for_a_conversation() -> None:
 def test_what_stands_around_a_text_is_learned_from_an_event_that_says_nothing_else() -> None:
     plain = event("b")
     before, behind = plain.split(b'"b"')
-    assert answer(([event("a"), plain], 1)).around == (before + b'"', b'"' + behind)
+    assert answer(([plain], 1)).around == (before + b'"', b'"' + behind)
     for other in (event("é"), event("b", reason="stop"), event("b", usage=usage(1, 1)), event("")):
-        assert answer(([event("a"), other], 1)).around == (b"", b"")
+        assert answer(([other], 1)).around == (b"", b"")
     assert around(b'{"a":"b"}', "c") == (b"", b"")
 
 
-def test_while_each_text_holds_the_one_before_none_is_counted_unread() -> None:
+def test_of_texts_that_each_hold_the_one_before_the_last_is_all() -> None:
     """A server may say all of it again with each event; of two texts nobody knows."""
     texts = [event(text) for text in ("a", "ab", "abc")]
-    for heard, chars in ((texts[:1], 1), (texts[:2], 3), (texts, 3)):
+    for heard, newest, chars in ((texts[:1], "a", 1), (texts[:2], "ab", 3), (texts, "abc", 3)):
         made = answer((heard, 1))
-        assert (made.around, made.result(0).output_chars) == ((b"", b""), chars)
+        assert (made.newest, made.result(0).output_chars) == (newest, chars)
     for other, chars in (("c", 4), ("ab", 5), ("xabc", 7)):
         made = answer(([*texts[:2], event(other), event("d")], 1))
-        assert (made.around != (b"", b""), made.result(0).output_chars) == (True, chars + 1)
+        assert (made.newest, made.result(0).output_chars) == ("", chars + 1)
+    made = answer((texts, 1))
+    made.take_unread([2 * MS, 3 * MS], 4)
+    assert (made.newest, made.stamps_ns, made.result(0).output_chars) == ("", [MS] * 3 + [2 * MS, 3 * MS], 10)
 
 
 @pytest.mark.parametrize(

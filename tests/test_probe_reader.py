@@ -161,6 +161,7 @@ def told(answer: Answer, tally: Tally) -> dict[str, object]:
         "chunks": len(answer.stamps_ns),
         "in order": sorted(answer.stamps_ns) == answer.stamps_ns,
         "chars": answer.chars,
+        "said again": (answer.retellings, answer.newest),
         "empty": answer.empty,
         "counts": answer.counts,
         "said": answer.said,
@@ -257,6 +258,26 @@ def test_answers_that_take_turns_are_told_alike(server: socket.socket, choices: 
     assert (c["failure"] is not None) == ("10" in choices)
 
 
+@pytest.mark.parametrize(
+    ("texts", "said_again"),
+    [
+        (["a", "ab", "abc", "abcd"], (4, "abcd")),
+        (["a", "ab", "c", "cd"], (-1, "")),
+        (["a", "a", "ab"], (-1, "")),
+        (["ab", "a", "ab"], (-1, "")),
+        (["a", "aé", "aéb"], (3, "aéb")),
+    ],
+)
+def test_a_text_that_holds_the_one_before_is_looked_at(
+    server: socket.socket, texts: list[str], said_again: tuple[int, str]
+) -> None:
+    """Up to the first that does not."""
+    events = [chunk(FRAMES["chat"].format(json.dumps(text, ensure_ascii=False)).encode()) for text in texts]
+    c, python = by_both("chat", [HEAD, *events, chunk(b"[DONE]"), END], server)
+    assert c == python
+    assert (c["said again"], c["chars"]) == (said_again, len("".join(texts)))
+
+
 @pytest.mark.parametrize("size", [b"33", b"0x35", b"+35", b"g", b"fffffff", b""])
 def test_a_chunk_of_another_size_is_no_event(server: socket.socket, size: bytes) -> None:
     plain = chunk(b'{"choices": [{"text": "a", "finish_reason": null}]}')
@@ -271,7 +292,7 @@ def test_the_compiled_reader_counts_without_python(server: socket.socket) -> Non
     absorb = desk.read_event
     desk.read_event = lambda event: (looked.append(event), absorb(event))[1]  # type: ignore[func-returns-value]
     answer = desk.hear([HEAD, *[plain] * 600, chunk(b"[DONE]"), END], server)
-    assert (len(answer.stamps_ns), answer.chars, len(looked)) == (600, 600, 2 + 2)  # 256 at a time
+    assert (len(answer.stamps_ns), answer.chars, len(looked)) == (600, 600, 1 + 2)  # 256 at a time
     assert len({*answer.stamps_ns}) == 600
 
 

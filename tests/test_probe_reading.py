@@ -244,8 +244,11 @@ def test_a_stream_is_armed_with_what_stands_around_a_text() -> None:
     stream.before_bytes = 99
     stream.arm((b"before", b"be"))
     assert stream.before_bytes == 99  # the same again costs nothing
-    stream.arm((b"", b""))
+    stream.arm((b"", b""), "é\ud83d")
     assert (stream.before_bytes, stream.behind_bytes) == (0, 0)
+    assert (stream.newest, stream.newest_bytes) == (b"\xc3\xa9\xed\xa0\xbd", 5)
+    stream.arm((b"", b""))
+    assert stream.newest_bytes == 0
 
 
 @pytest.mark.parametrize(

@@ -34,16 +34,24 @@ class Stream(ctypes.Structure):
         ("behind_bytes", ctypes.c_int32),
         ("before", ctypes.c_char_p),
         ("behind", ctypes.c_char_p),
+        ("newest", ctypes.c_char_p),
+        ("newest_bytes", ctypes.c_int64),
         ("stamps_ns", ctypes.c_int64 * STAMPS),
     )
     around = (b"", b"")
 
-    def arm(self, around: tuple[bytes, bytes]) -> None:
-        """Let it count what stands between these two in an event; nothing before means that it counts nothing."""
+    def arm(self, around: tuple[bytes, bytes], newest: str = "") -> None:
+        """Let it count what stands between these two in an event; nothing before means that it counts nothing.
+
+        With a newest text, up to the first other: what holds it and goes on is not counted.
+        """
         if around != self.around:
             self.around = around
             self.before, self.behind = around
             self.before_bytes, self.behind_bytes = map(len, around)
+        if newest or self.newest_bytes:
+            text = newest.encode(errors="surrogatepass")
+            self.newest, self.newest_bytes = text, len(text)
 
 
 class Handed(ctypes.Structure):

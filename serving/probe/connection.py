@@ -269,7 +269,7 @@ class Connection:
             answer.fail("stream_error", failure_words(response.error))
         if stream is not None:
             counts = response.between and answer.texts is None and not answer.ended
-            stream.arm(answer.around if counts else UNARMED)
+            stream.arm(answer.around if counts else UNARMED, answer.newest)
         if response.complete:
             answer.complete(response)
             shared.tally.ended += 1
@@ -298,8 +298,7 @@ class Connection:
     def _collect(self, stream: Stream, answer: Answer) -> None:
         """Take the events that the reader has counted."""
         if stamped := stream.stamped:
-            answer.stamps_ns += stream.stamps_ns[:stamped]
-            answer.chars += stream.chars
+            answer.take_unread(stream.stamps_ns[:stamped], stream.chars)
             stream.stamped = stream.chars = 0
 
     # Ending

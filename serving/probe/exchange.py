@@ -128,7 +128,7 @@ class Answer:
                         self.beside = True
                     elif self.beside:  # blocks of one answer follow each other; answers take turns
                         self.fail("stream_error", SEVERAL_ANSWERS)
-                    if text.isascii() and self.retellings < 0 and not (finish_reason or counts or ended):
+                    if text.isascii() and not (finish_reason or counts or ended):
                         self.around = around(payload, text)
                     if self.texts is not None and type(text) is not Thought:  # nobody sends that back
                         self.texts.append(text)
@@ -170,6 +170,12 @@ class Answer:
             self.newest, self.retellings = text, self.retellings + 1
         else:
             self.newest, self.retellings = "", -1
+
+    def take_unread(self, stamps_ns: list[int], chars: int) -> None:
+        """Take texts that the reader counted: parts of their own."""
+        self.stamps_ns += stamps_ns
+        self.chars += chars
+        self.newest, self.retellings = "", -1
 
     def take_counts(self, after: TokenCounts) -> None:
         """Keep the newest counts; a 0 says nothing where something was said before."""

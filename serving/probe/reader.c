@@ -18,6 +18,8 @@ struct stream { // of one connection; Stream in compiled.py is its mirror
     int32_t fd, stamped;
     int32_t before_bytes, behind_bytes; // none before: every read is handed over
     const char *before, *behind;        // of the text, in an event
+    const char *newest;                 // text, while each may hold the one before; those that do are handed over
+    int64_t newest_bytes;
     int64_t stamps_ns[STAMPS];
 };
 
@@ -34,7 +36,8 @@ struct batch { // Batch in compiled.py is its mirror
 
 static int64_t nanoseconds(const struct timespec *time) { return time->tv_sec * 1000000000LL + time->tv_nsec; }
 
-// The characters of the text where data is one HTTP chunk with one event that is as before but for its text; else 0.
+// The characters of the text where data is one HTTP chunk with one event that is as before but for its text, and that
+// does not hold the newest one and more; else 0.
 static int plain_text(const struct stream *stream, const char *data, int bytes) {
     static const char open[] = "\r\ndata: ", close[] = "\n\n\r\n";
     const int opened = sizeof open - 1, closed = sizeof close - 1;
@@ -55,7 +58,8 @@ static int plain_text(const struct stream *stream, const char *data, int bytes) 
         return 0;
     for (int i = text; i < behind; i++)
         if (data[i] < 0x20 || data[i] > 0x7e || data[i] == '"' || data[i] == '\\') return 0;
-    return behind - text;
+    int newest = (int)stream->newest_bytes;
+    return newest && behind - text > newest && !memcmp(data + text, stream->newest, (size_t)newest) ? 0 : behind - text;
 }
 
 // Add a connection's socket to those that drain() reads; 0 or an errno.
@@ -90,6 +94,7 @@ static void read_once(struct stream *stream, int64_t offset_ns, struct batch *ba
     }
     stream->last_ns = now_ns;
     stream->chars += text;
+    stream->newest_bytes = 0; // it is a part of its own, so the next ones are
     stream->stamps_ns[stream->stamped++] = stamp_ns ? stamp_ns : now_ns;
     if (stamp_ns) batch->lags_us[batch->counted - batch->unstamped] = (now_ns - stamp_ns) / 1000;
     else batch->unstamped++;
