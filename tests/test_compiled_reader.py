@@ -32,7 +32,7 @@ def test_what_the_library_hands_over_is_heard_by_its_own_connection(monkeypatch:
 
     def drain(_: int, offset_ns: int, rests: int, batch: compiled.Batch) -> None:
         asked.append((offset_ns, rests))
-        batch.counted, batch.unstamped, batch.handed = 3, 1, 5
+        batch.counted, batch.unstamped, batch.handed, batch.late_us = 3, 1, 5, -1
         batch.lags_us[:3] = (7, 8, 9)
         data = b"onetwo"
         ctypes.memmove(ctypes.addressof(batch) + compiled.Batch.data.offset, data, len(data))

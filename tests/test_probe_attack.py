@@ -223,7 +223,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         process_time_ns=lambda: loop.now_ns // 4,
         sleep=sleep,
     )
-    reader = SimpleNamespace(name="c", close=lambda: None)
+    reader = SimpleNamespace(name="c", close=lambda: None, begin=lambda: False)
     for name, stand_in in {
         "time": clock,
         "new_loop": lambda: loop,
@@ -569,34 +569,31 @@ def test_without_kernel_stamps_a_timer_tells_how_late_the_loop_is(world: World) 
     world.loop.at(12 * MS, stand_still)
     side = made.run()
     assert side.lag_us["max"] == 40_000.0
-    assert made._heartbeat.late_us[:4] == [0, 40_000, 20_000, 0]
+    assert made.shared.tally.late_us[:4] == [0, 40_000, 20_000, 0]
 
 
-@pytest.mark.parametrize("stamps", [True, False])
-def test_the_next_beat_waits_while_the_sockets_are_read(
-    monkeypatch: pytest.MonkeyPatch, stamps: bool
-) -> None:
-    """One that wakes the process for itself costs more than all that it does; but where it is the clock, it goes on."""
-    now_ms, due_ms = 0, list[int]()
-    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic_ns=lambda: now_ms * MS))
+def test_a_beat_says_by_when_all_was_read(world: World) -> None:
+    """By the beat before: after a pause timers may ring first. What a reader has read since is newer."""
+    tally, over = Tally(), Future()
+    beats = watching.Heartbeat(world.loop, over, tally)  # type: ignore[arg-type]
+    world.loop.now_ns = 5 * MS
+    beats.beat(5 * MS)
+    world.loop.now_ns = 55 * MS
+    world.loop.step()
+    assert (tally.looked_ns, tally.late_us) == (5 * MS, [0, 30_000, 10_000])
+    tally.looked_ns = 60 * MS
+    over.set_result(None)
+    world.loop.step()
+    assert (tally.looked_ns, tally.late_us, world.loop._due) == (60 * MS, [0, 30_000, 10_000, 0], [])
 
-    def call_later(delay_s: float, call: object, due_ns: int) -> SimpleNamespace:
-        assert due_ns == round((looked_ms + delay_s * 1000) * MS)
-        due_ms.append(due_ns // MS)
-        return SimpleNamespace(cancel=lambda: due_ms.remove(due_ns // MS))
 
-    tally, looked_ms = Tally(kernel_stamps=stamps), 0
-    loop: Any = SimpleNamespace(call_later=call_later)
-    beats = watching.Heartbeat(loop, Future(), tally)  # type: ignore[arg-type]
-    beats.beat(0)
-    for looked_ms, due in ((5, 35), (10, 35), (15, 35), (16, 46)):
-        tally.looked(looked_ms * MS)
-        assert (due_ms, tally.looked_ns) == ([due if stamps else 20], looked_ms * MS)
-    now_ms = looked_ms = 50
-    due_ms.clear()
-    beats.beat(46 * MS)
-    assert (due_ms, tally.looked_ns) == ([70], 16 * MS)  # what has come since may not have been read yet
-    assert beats.late_us == [0, 4000]
+@pytest.mark.parametrize(("stamps", "begins"), [(True, True), (True, False), (False, True)])
+def test_beats_are_the_readers_where_they_are_not_the_clock(world: World, stamps: bool, begins: bool) -> None:
+    made = world.attack(CLOSED, shots(1), connections=1)
+    made.shared.tally.kernel_stamps = stamps
+    made.shared.reader.begin = lambda: begins  # type: ignore[method-assign]
+    made.run()
+    assert made.shared.tally.late_us == ([] if stamps and begins else [0])
 
 
 def test_with_kernel_stamps_the_reads_tell_it(world: World) -> None:

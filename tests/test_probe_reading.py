@@ -141,8 +141,6 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
 
 def test_what_the_compiled_reader_counted_and_handed_over(library: Library) -> None:
     owner, one, two = Owner(), Listener(), Listener()
-    looks: list[int] = []
-    owner.tally.looked = looks.append
     made = CompiledReader(owner)
     sock: Any = SimpleNamespace(fileno=lambda: 7)
     first, second = made.add(one, sock), made.add(two, sock)
@@ -151,7 +149,7 @@ def test_what_the_compiled_reader_counted_and_handed_over(library: Library) -> N
     assert (first.number, second.number, first.fd) == (1, 2, 7)
 
     def fill(batch: Batch) -> None:
-        batch.counted, batch.unstamped, batch.handed = 5, 2, 4
+        batch.counted, batch.unstamped, batch.handed, batch.late_us = 5, 2, 4, -1
         batch.lags_us[:3] = [10, 20, 30]
         ctypes.memmove(ctypes.addressof(batch) + Batch.data.offset, b"abcdefg", 7)
         for number, read in enumerate(
@@ -168,32 +166,15 @@ def test_what_the_compiled_reader_counted_and_handed_over(library: Library) -> N
     assert list(owner.tally.lags_us) == [10, 20, 30, 0]
     assert library.asked == [("watch", 1, 7), ("watch", 2, 7), ("drain", 1000, 0)]
     owner.tally.kernel_stamps = True
-    library.fill = lambda batch: None
+
+    def ring(batch: Batch) -> None:
+        batch.looked_ns, batch.late_us = 7, 50_000
+
+    library.fill = ring
     made._batch = Batch()
     made._drain()
     assert library.asked[-1] == ("drain", 1000, 3)
-    assert looks == [NOW_NS, NOW_NS]
-
-
-@pytest.mark.parametrize(
-    ("counted", "handed", "offset", "size", "is_all"),
-    [(255, 0, 0, 0, True), (256, 0, 0, 0, False), (254, 1, 0, 65535, True), (255, 1, 0, 1, False),
-     (0, 1, 65000, 536, False), (0, 1, 0, 65536, False)],
-)  # fmt: skip
-def test_a_drain_that_had_room_for_all_has_read_what_had_come(
-    library: Library, counted: int, handed: int, offset: int, size: int, is_all: bool
-) -> None:
-    owner, looks = Owner(), list[int]()
-    owner.tally.looked = looks.append
-    made = CompiledReader(owner)
-
-    def fill(batch: Batch) -> None:
-        batch.counted, batch.handed = counted, handed
-        batch.reads[0].offset, batch.reads[0].bytes = offset, size
-
-    library.fill = fill
-    made._drain()
-    assert looks == [NOW_NS] * is_all
+    assert (owner.tally.looked_ns, owner.tally.late_us) == (7, [50_000, 30_000, 10_000])
 
 
 def test_a_socket_the_kernel_does_not_watch_and_one_that_is_gone(library: Library) -> None:

@@ -94,7 +94,8 @@ class Attack:
             return
         self._tick()
         self._limits.look()
-        self._heartbeat.beat(time.monotonic_ns())
+        if not (self.shared.tally.kernel_stamps and self.shared.reader.begin()):
+            self._heartbeat.beat(time.monotonic_ns())
         self._sender.begin(self.outcome.zero_ns)
 
     # What a connection says
@@ -202,7 +203,7 @@ class Attack:
             uncertain=tally.uncertain,
             late_uncertain=tally.late_uncertain,
             unstamped=tally.unstamped if tally.kernel_stamps else 0,
-            lag_us=spread(tally.lags_us or self._heartbeat.late_us),
+            lag_us=spread(tally.lags_us or tally.late_us),
             late_us=spread(self._sender.late_us),
             gave_up=self._gave_up,
             connections=len(tally.connect_us),

@@ -67,7 +67,10 @@ class Batch(ctypes.Structure):
         ("counted", ctypes.c_int32),
         ("unstamped", ctypes.c_int32),
         ("handed", ctypes.c_int32),
-        ("padding", ctypes.c_int32),
+        ("timer", ctypes.c_int32),
+        ("looked_ns", ctypes.c_int64),
+        ("due_ns", ctypes.c_int64),
+        ("late_us", ctypes.c_int64),
         ("lags_us", ctypes.c_int64 * READS),
         ("reads", Handed * READS),
         ("data", ctypes.c_char * ROOM_BYTES),
@@ -95,6 +98,7 @@ def library() -> ctypes.CDLL:
     except OSError as error:
         raise NotCompiled(str(error)) from None
     loaded.watch.argtypes = (ctypes.c_int, ctypes.POINTER(Stream))
+    loaded.begin.argtypes = (ctypes.c_int, ctypes.POINTER(Batch))
     loaded.drain.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int, ctypes.POINTER(Batch))
     loaded.drain.restype = None
     return loaded

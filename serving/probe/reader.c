@@ -7,9 +7,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { READS = 256, READ_BYTES = 65536, ROOM_BYTES = 1 << 20, STAMPS = 256, REST_NS = 50000 };
+enum { BEAT_NS = 20000000, AFTER_NS = 30000000 };
 static const int TIMESTAMPNS = 35; // clock.py says why, and when a stamp is not believed
 static const int64_t MOST_AHEAD_NS = 1000000, MOST_LAG_NS = 600000000000;
 
@@ -28,13 +31,42 @@ struct handed { // what Python must look at: `bytes` of data, or a negative errn
 };
 
 struct batch { // Batch in compiled.py is its mirror
-    int32_t counted, unstamped, handed, padding;
+    int32_t counted, unstamped, handed, timer;
+    int64_t looked_ns, due_ns, late_us;
     int64_t lags_us[READS];
     struct handed reads[READS];
     char data[ROOM_BYTES];
 };
 
 static int64_t nanoseconds(const struct timespec *time) { return time->tv_sec * 1000000000LL + time->tv_nsec; }
+
+static int64_t monotonic_ns(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return nanoseconds(&time);
+}
+
+static void ring_at(struct batch *batch, int64_t due_ns) {
+    struct itimerspec due = {.it_value = {due_ns / 1000000000, due_ns % 1000000000}};
+    batch->due_ns = due_ns;
+    timerfd_settime(batch->timer, TFD_TIMER_ABSTIME, &due, NULL);
+}
+
+// From now on a timer makes the poller ready where nothing else does, so that looked_ns is never long ago; 0 or an errno.
+int begin(int poller, struct batch *batch) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (timer < 0) return errno;
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, timer, &event)) {
+        int code = errno;
+        close(timer);
+        return code;
+    }
+    batch->timer = timer;
+    batch->looked_ns = monotonic_ns();
+    ring_at(batch, batch->looked_ns + BEAT_NS);
+    return 0;
+}
 
 // The characters of the text where data is one HTTP chunk with one event that is as before but for its text, and that
 // does not hold the newest one and more; else 0.
@@ -68,20 +100,19 @@ int watch(int poller, struct stream *stream) {
     return epoll_ctl(poller, EPOLL_CTL_ADD, stream->fd, &event) ? errno : 0;
 }
 
-// Read the socket once; whether that was an event to count.
-static void read_once(struct stream *stream, int64_t offset_ns, struct batch *batch, int *used) {
+// Read the socket once; how many bytes there were.
+static int64_t read_once(struct stream *stream, int64_t offset_ns, struct batch *batch, int *used) {
     union { char bytes[64]; struct cmsghdr aligned; } control;
     struct iovec where = {batch->data + *used, READ_BYTES};
     struct msghdr message = {.msg_iov = &where, .msg_iovlen = 1, .msg_control = &control,
                              .msg_controllen = sizeof control};
     ssize_t got = recvmsg(stream->fd, &message, 0);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
     int64_t bytes = got < 0 ? -errno : got;
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    int64_t now_ns = nanoseconds(&time), stamp_ns = 0;
+    int64_t now_ns = monotonic_ns(), stamp_ns = 0;
     struct cmsghdr *said = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
     if (said && said->cmsg_level == SOL_SOCKET && said->cmsg_type == TIMESTAMPNS) {
+        struct timespec time;
         memcpy(&time, CMSG_DATA(said), sizeof time);
         stamp_ns = nanoseconds(&time) - offset_ns;
         if (stamp_ns > now_ns + MOST_AHEAD_NS || stamp_ns < now_ns - MOST_LAG_NS) stamp_ns = 0;
@@ -90,7 +121,7 @@ static void read_once(struct stream *stream, int64_t offset_ns, struct batch *ba
     if (!text) {
         batch->reads[batch->handed++] = (struct handed){stream->number, stamp_ns, now_ns, *used, bytes};
         if (bytes > 0) *used += (int)bytes;
-        return;
+        return bytes;
     }
     stream->last_ns = now_ns;
     stream->chars += text;
@@ -99,23 +130,34 @@ static void read_once(struct stream *stream, int64_t offset_ns, struct batch *ba
     if (stamp_ns) batch->lags_us[batch->counted - batch->unstamped] = (now_ns - stamp_ns) / 1000;
     else batch->unstamped++;
     batch->counted++;
+    return bytes;
 }
 
 // Read from each socket that has something, and again while more comes and Python need not look at anything; READS
 // reads at most. In a burst it rests so many times, that more may come in meanwhile: what wakes this process for each
 // event costs more than the event. offset_ns is CLOCK_REALTIME - CLOCK_MONOTONIC.
+//
+// All that had come by looked_ns has been read. late_us is how late the timer was, or -1 where it did not ring: while
+// tokens come it waits longer than most engines between their steps, since to be woken costs more than to set it.
 void drain(int poller, int64_t offset_ns, int rests, struct batch *batch) {
     struct epoll_event ready[READS];
-    int used = 0;
+    int used = 0, all = 1;
+    int64_t began_ns = monotonic_ns();
     batch->counted = batch->unstamped = batch->handed = 0;
+    batch->late_us = batch->timer < 0 || began_ns < batch->due_ns ? -1 : (began_ns - batch->due_ns) / 1000;
+    if (batch->timer >= 0 && began_ns > batch->due_ns - BEAT_NS)
+        ring_at(batch, began_ns + (batch->late_us < 0 ? AFTER_NS : BEAT_NS));
     while (!batch->handed && batch->counted < READS) {
         int found = epoll_wait(poller, ready, READS - batch->counted, 0);
         if (found <= 0) {
-            if (batch->counted < 2 || rests-- <= 0) return;
+            if (batch->counted < 2 || rests-- <= 0) break;
             nanosleep(&(struct timespec){.tv_nsec = REST_NS}, NULL);
             continue;
         }
-        for (int i = 0; i < found && used + READ_BYTES <= ROOM_BYTES; i++)
-            read_once(ready[i].data.ptr, offset_ns, batch, &used);
+        for (int i = 0; i < found; i++) {
+            if (used + READ_BYTES > ROOM_BYTES) all = 0;
+            else if (ready[i].data.ptr) all &= read_once(ready[i].data.ptr, offset_ns, batch, &used) < READ_BYTES;
+        }
     }
+    if (all && batch->counted + batch->handed < READS) batch->looked_ns = began_ns;
 }

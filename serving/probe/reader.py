@@ -6,6 +6,7 @@ it cannot be had, each read is Python's.
 """
 
 import ctypes
+import os
 import select
 import socket
 from asyncio import AbstractEventLoop
@@ -15,7 +16,7 @@ from struct import iter_unpack
 from time import monotonic_ns
 from typing import Protocol
 
-from serving.probe.compiled import READS, Batch, Handed, NotCompiled, Stream, library
+from serving.probe.compiled import Batch, Handed, NotCompiled, Stream, library
 from serving.probe.kernel_stamps import CONTROL_BYTES, MOST_AHEAD_NS, MOST_LAG_NS, unpack_timespec
 from serving.probe.tally import Tally
 
@@ -65,6 +66,10 @@ class PythonReader:
         """No more from this socket; before it is closed."""
         self._owner.loop.remove_reader(sock.fileno())
 
+    def begin(self) -> bool:
+        """The run begins; whether it looks at its sockets now and then although nothing comes, and says how late."""
+        return False
+
     def close(self) -> None:
         """The loop is about to end."""
 
@@ -99,7 +104,7 @@ class CompiledReader:
         self._library = library()
         self._owner = owner
         self._poller = select.epoll()
-        self._batch = Batch()
+        self._batch = Batch(timer=-1)
         self._at = ctypes.addressof(self._batch)
         self._numbers = count(1)
         self._listeners: dict[int, Listener] = {}
@@ -122,15 +127,21 @@ class CompiledReader:
             del self._listeners[stream.number]
             self._poller.unregister(sock.fileno())
 
+    def begin(self) -> bool:
+        """The run begins; from now on it looks at its sockets now and then although nothing comes, where it can."""
+        return not self._library.begin(self._poller.fileno(), self._batch)
+
     def close(self) -> None:
         """The loop is about to end."""
         self._owner.loop.remove_reader(self._poller.fileno())
         self._poller.close()
+        if self._batch.timer >= 0:
+            os.close(self._batch.timer)
 
     def _drain(self) -> None:
         owner, batch, at = self._owner, self._batch, self._at
         tally = owner.tally
-        rests, began_ns = RESTS if tally.kernel_stamps else 0, monotonic_ns()
+        rests = RESTS if tally.kernel_stamps else 0
         self._library.drain(self._poller.fileno(), owner.offset_ns, rests, batch)
         if counted := batch.counted:
             unstamped = batch.unstamped
@@ -138,7 +149,6 @@ class CompiledReader:
             tally.events += counted
             tally.unstamped += unstamped
             tally.lags_us.frombytes(ctypes.string_at(at + Batch.lags_us.offset, 8 * (counted - unstamped)))
-        offset = size = 0
         if handed := batch.handed:
             reads = ctypes.string_at(at + Batch.reads.offset, handed * ctypes.sizeof(Handed))
             start = at + Batch.data.offset
@@ -152,8 +162,9 @@ class CompiledReader:
                 if size:  # its end is no read: it has neither bytes nor a stamp
                     tally.read(stamp_ns, now_ns)
                 listener.received(ctypes.string_at(start + offset, size), stamp_ns or now_ns, now_ns)
-        if counted + handed < READS and offset + size < READ_BYTES:  # so there was room for all that had come
-            tally.looked(began_ns)
+        tally.looked_ns = max(tally.looked_ns, batch.looked_ns)
+        if (late_us := batch.late_us) >= 0:
+            tally.late(late_us)
 
 
 Reader = PythonReader | CompiledReader

@@ -1,17 +1,14 @@
 """What all connections of a process count together."""
 
 from array import array
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+BEAT_US = 20_000
+"""From one beat of the loop to the next, where nothing comes."""
 MOST_LEFT_OPEN = 3
 """After so many answers whose response went on after their last word, and none that ended, none is waited for."""
 MOST_DEAD = 3
 """After so many kept connections that died at their next request, and none that answered, none is kept any more."""
-
-
-def nobody(at_ns: int) -> None:
-    """Does not care."""
 
 
 @dataclass(slots=True)
@@ -34,9 +31,9 @@ class Tally:
     left_open: int = 0
     """Those that went on after the answer's last word."""
     looked_ns: int = 0
-    """Since then the sockets have been looked at, whatever the loop is busy with: a heartbeat of it."""
-    looked: Callable[[int], None] = nobody
-    """Hears up to when all that had come has been read."""
+    """All that had come by then has been read: a heartbeat of the loop."""
+    late_us: list[int] = field(default_factory=list)
+    """How late each beat was."""
     keeps_none: bool = False
     """Whether connections are closed after their answer."""
     kernel_stamps: bool = False
@@ -53,6 +50,10 @@ class Tally:
             self.lags_us.append((now_ns - stamp_ns) // 1000)
         else:
             self.unstamped += 1
+
+    def late(self, late_us: int) -> None:
+        """A beat that was so late; those it missed meanwhile would have been late too."""
+        self.late_us += range(late_us, -1, -BEAT_US)
 
     def died(self) -> None:
         """A kept connection died at its next request. Where all do, the server closes them without saying so."""

@@ -9,14 +9,10 @@ does not say."""
 
 def nested(event: dict[str, Any], field: str) -> Any:
     """A field, its usage say, under a vendor's own name, which begins with x_."""
-    return next(
-        (
-            value[field]
-            for name, value in event.items()
-            if name.startswith("x_") and isinstance(value, dict) and value.get(field)
-        ),
-        None,
-    )
+    for name, value in event.items():
+        if name.startswith("x_") and isinstance(value, dict) and value.get(field):
+            return value[field]
+    return None
 
 
 def openai_counts(usage: Any) -> TokenCounts:

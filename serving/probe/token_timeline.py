@@ -15,6 +15,7 @@ nearly each of them a token, and adds up to the total. Else the total is shared 
 """
 
 from itertools import pairwise
+from operator import sub
 from typing import NamedTuple
 
 NEARLY_EVERY = 0.9
@@ -153,5 +154,5 @@ def empty_to_drop(empty: Empty, chunks: int, output_tokens: int | None) -> set[i
 
 def gaps(sent_ns: int, stamps_ns: list[int]) -> list[int]:
     """The distance of each stamp from the one before, in microseconds; rounded so that they add up."""
-    times_us = [sent_ns // 1000, *(stamp_ns // 1000 for stamp_ns in stamps_ns)]
-    return [later - earlier for earlier, later in pairwise(times_us)]
+    times_us = [sent_ns // 1000, *[stamp_ns // 1000 for stamp_ns in stamps_ns]]
+    return list(map(sub, times_us[1:], times_us))

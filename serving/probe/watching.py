@@ -6,12 +6,7 @@ from collections.abc import Callable
 
 from serving.probe.pool import Pool
 from serving.probe.spec import Load
-from serving.probe.tally import Tally
-
-HEARTBEAT_S = 0.02
-AFTER_LOOK_S = 0.03
-"""Until the next beat, once the sockets were read: longer than between the steps of most engines, so that while tokens
-come no beat wakes the process for itself."""
+from serving.probe.tally import BEAT_US, Tally
 
 
 class TimeLimits:
@@ -64,31 +59,12 @@ class Heartbeat:
         self._tally = tally
         self._over = over
         self._beat_ns = tally.looked_ns = time.monotonic_ns()
-        self._next: asyncio.TimerHandle | None = None
-        self._due_ns = 0
-        self.late_us: list[int] = []
-        tally.looked = self.looked
 
     def beat(self, expected_ns: int) -> None:
         """A beat that was due then, and the next one."""
-        self._tally.looked_ns = (
-            self._beat_ns
-        )  # since then, not since now: after a pause timers may ring first
+        # What had come by the beat before has been read; after a pause timers may ring first.
+        self._tally.looked_ns = max(self._tally.looked_ns, self._beat_ns)
         now_ns = self._beat_ns = time.monotonic_ns()
-        late_us, beat_us = max(0, (now_ns - expected_ns) // 1000), int(HEARTBEAT_S * 1e6)
-        self.late_us += range(late_us, -1, -beat_us)  # those it missed meanwhile would have been late too
-        self._set(now_ns, HEARTBEAT_S)
-
-    def looked(self, at_ns: int) -> None:
-        """All that had come by then has been read: as good as a beat, so that the next one can wait; not where beats
-        are the clock that tells how late the loop is.
-        """
-        self._beat_ns = self._tally.looked_ns = at_ns
-        if self._next is not None and self._tally.kernel_stamps and self._due_ns - at_ns < HEARTBEAT_S * 1e9:
-            self._next.cancel()
-            self._set(at_ns, AFTER_LOOK_S)
-
-    def _set(self, now_ns: int, after_s: float) -> None:
-        self._next, self._due_ns = None, now_ns + int(after_s * 1e9)
+        self._tally.late(max(0, (now_ns - expected_ns) // 1000))
         if not self._over.done():
-            self._next = self._loop.call_later(after_s, self.beat, self._due_ns)
+            self._loop.call_later(BEAT_US / 1e6, self.beat, now_ns + BEAT_US * 1000)

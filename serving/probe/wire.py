@@ -4,7 +4,7 @@ The usual read holds one HTTP chunk with one event, and takes the short way thro
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import Enum, auto
 
 BOM = b"\xef\xbb\xbf"
@@ -161,7 +161,7 @@ class Response:
         if self.state in (State.CHUNKED, State.LENGTH):
             raise WireFault("truncated", "the connection was closed in the middle of the response")
         self.state = State.COMPLETE
-        return list(self._last_event())
+        return self._last_event()
 
     def _events(self, data: bytes) -> Iterator[bytes]:
         if self.state is State.HEAD:
@@ -197,15 +197,17 @@ class Response:
                     raise WireFault("bad_http", "headers without an end")
                 self._rest = data
                 return b""
-            lines = FOLD.sub(b" ", data[: end.start()]).decode("latin-1").split("\n")
-            self._read_head([line.rstrip("\r") for line in lines])
+            head = data[: end.start()]
+            if b"\n " in head or b"\n\t" in head:
+                head = FOLD.sub(b" ", head)
+            self._read_head(head.decode("latin-1").split("\n"))
             data = data[end.end() :]
         return data
 
     def _read_head(self, lines: list[str]) -> None:
-        version, _, status = lines[0].partition(" ")
+        version, _, status = lines[0].rstrip("\r").partition(" ")
         if not is_number(status[:3]):
-            raise WireFault("bad_http", f"the answer is not HTTP: {lines[0][:40]!r}")
+            raise WireFault("bad_http", f"the answer is not HTTP: {lines[0].rstrip()[:40]!r}")
         self.status = int(status[:3])
         if 100 <= self.status < 200:
             self._interim += 1
@@ -215,14 +217,14 @@ class Response:
         parts = (line.partition(":") for line in lines[1:])
         pairs = [(name.strip().lower(), value.strip()) for name, _, value in parts]
         self.headers = dict(pairs)
-        options = listed(value for name, value in pairs if name == "connection")
+        options = listed(pairs, "connection")
         self.keep_alive = "close" not in options and (version != "HTTP/1.0" or "keep-alive" in options)
-        codings = listed(value for name, value in pairs if name in ("content-encoding", "transfer-encoding"))
+        codings = listed(pairs, "content-encoding", "transfer-encoding")
         self.encoding = ", ".join(sorted(codings - PLAIN))
         kind = self.headers.get("content-type", "").lower()
         readable = self.status in WHOLE and not self.encoding
         self.is_stream = readable and "text/event-stream" in kind
-        self._may_be_stream = readable and kind.partition(";")[0].strip() in OTHER_KINDS
+        self._may_be_stream = readable and not self.is_stream and kind.partition(";")[0].strip() in OTHER_KINDS
         self._frame("chunked" in codings)
 
     def _frame(self, is_chunked: bool) -> None:
@@ -293,7 +295,7 @@ class Response:
         elif not line:
             self.state = State.COMPLETE
 
-    def _split(self, piece: bytes) -> Iterator[bytes]:
+    def _split(self, piece: bytes) -> list[bytes]:
         """Split lines at LF, CRLF or CR, and events at blank lines, as the EventSource standard says."""
         if self._was_cr:  # its line has ended; an LF that follows belongs to it
             piece, self._was_cr = piece.removeprefix(b"\n"), not piece
@@ -301,7 +303,7 @@ class Response:
         if self._first:
             if len(text) < len(BOM) and BOM.startswith(text):
                 self._line = text
-                return
+                return []
             text, self._first = text.removeprefix(BOM), False
         if b"\r" in text:
             self._was_cr = text.endswith(b"\r")
@@ -310,27 +312,41 @@ class Response:
         self._line = lines.pop()
         if len(self._line) > LINE_LIMIT_BYTES:
             raise WireFault("endless", "a line without an end")
-        for line in lines:
-            yield from self._take(line)
+        return self._take(lines)
 
-    def _take(self, line: bytes) -> Iterator[bytes]:
-        if line.startswith(b"data:"):
-            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-            self._data_bytes += len(line)
-            if self._data_bytes > LINE_LIMIT_BYTES:
-                raise WireFault("endless", "an event without an end")
-        elif not line:
-            if self._data:
-                payload = b"\n".join(self._data)
-                self._data.clear()
-                self._data_bytes = 0
-                if self._event != b"error":
-                    self._over = self._over or payload == b"[DONE]" or self._event in LAST_EVENTS
-                    yield payload
-                elif self.error is None and not self._over:
-                    self.error = payload
-            self._event = b""
-        elif line.startswith(b"event:"):
+    def _take(self, lines: list[bytes]) -> list[bytes]:
+        """The payloads of the events that those lines complete."""
+        payloads = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._data_bytes += len(line)
+                if self._data_bytes > LINE_LIMIT_BYTES:
+                    raise WireFault("endless", "an event without an end")
+            elif line:
+                self._take_other(line)
+            elif self._data or self._event:
+                payloads += self._take_event()
+        return payloads
+
+    def _take_event(self) -> list[bytes]:
+        """The payload of the event that ends here; none where it has no data, or is an error."""
+        data, event, self._event = self._data, self._event, b""
+        if not data:
+            return []
+        payload = data[0] if len(data) == 1 else b"\n".join(data)
+        data.clear()
+        self._data_bytes = 0
+        if event == b"error":
+            if self.error is None and not self._over:
+                self.error = payload
+            return []
+        self._over = self._over or payload == b"[DONE]" or event in LAST_EVENTS
+        return [payload]
+
+    def _take_other(self, line: bytes) -> None:
+        """A line that is no data."""
+        if line.startswith(b"event:"):
             self._event = line[6:].strip()
         elif line.startswith(b":"):
             self.comments += 1
@@ -339,12 +355,10 @@ class Response:
         ):  # llama.cpp's servers of 2024
             self.error = line[6:].strip()
 
-    def _last_event(self) -> Iterator[bytes]:
+    def _last_event(self) -> list[bytes]:
         """Some servers end without the last blank line; what they said still counts."""
         line, self._line = self._line, b""
-        if line:
-            yield from self._take(line)
-        yield from self._take(b"")
+        return self._take([line, b""])
 
 
 class ChunkPart(Enum):
@@ -356,9 +370,9 @@ class ChunkPart(Enum):
     TRAILER = auto()
 
 
-def listed(values: Iterable[str]) -> set[str]:
-    """The members of a header that is a list, which may stand in several lines (RFC 9110, 5.3)."""
-    return {word.strip().lower() for value in values for word in value.split(",")}
+def listed(pairs: list[tuple[str, str]], *names: str) -> set[str]:
+    """The members of headers that are lists, which may stand in several lines (RFC 9110, 5.3)."""
+    return {word.strip().lower() for name, value in pairs if name in names for word in value.split(",")}
 
 
 def is_number(text: str) -> bool:
