@@ -1,6 +1,12 @@
-"""The compiled reader's own side: what the library hands over, and to whom; the library is in test_probe_reader."""
+"""The compiled reader's own side: what the library hands over and to whom, and by when it has looked at all sockets.
+
+What it makes of what has come is in test_probe_reader.
+"""
 
 import ctypes
+import socket
+import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,3 +73,78 @@ def test_what_the_library_hands_over_is_heard_by_its_own_connection(monkeypatch:
         reader.add(Heard(), sock)
     assert error.value.errno == 24
     reader.close()
+
+
+# With the library
+
+
+@pytest.fixture
+def drained(need: Any) -> Iterator[tuple[CompiledReader, Tally]]:
+    """The library's own reader, and what it counts."""
+    try:
+        compiled.library()
+    except compiled.NotCompiled as reason:
+        need("cc", f"{reason}; on Debian: apt-get install gcc libc6-dev")
+    loop: Any = SimpleNamespace(add_reader=lambda *_: None, remove_reader=lambda _: None)
+    owner: Any = SimpleNamespace(loop=loop, tally=Tally(), offset_ns=0)
+    made = CompiledReader(owner)
+    yield made, owner.tally
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("sockets", "size", "is_all"),
+    [(1, 5, True), (255, 1, True), (256, 1, False), (1, 65535, True), (1, 65536, False), (17, 65535, False)],
+)
+def test_a_drain_that_had_room_for_all_has_read_what_had_come(
+    drained: tuple[CompiledReader, Tally], sockets: int, size: int, is_all: bool
+) -> None:
+    reader, tally = drained
+    pairs = [socket.socketpair() for _ in range(sockets)]
+    listener: Any = SimpleNamespace(received=lambda *_: None)
+    streams = [reader.add(listener, ours) for ours, _ in pairs]
+    for _, theirs in pairs:
+        theirs.sendall(bytes(size))
+    before_ns = time.monotonic_ns()
+    reader._drain()
+    assert (before_ns <= tally.looked_ns <= time.monotonic_ns()) == is_all
+    assert len(streams) == sockets  # nobody else keeps them
+    for pair in pairs:
+        pair[0].close()
+        pair[1].close()
+
+
+def test_where_nothing_comes_a_timer_lets_it_look(drained: tuple[CompiledReader, Tally]) -> None:
+    """As late as it is looked at; and again after it."""
+    reader, tally = drained
+    assert reader.begin()
+    for _ in range(2):
+        tally.late_us.clear()
+        while reader._poller.poll(0) == []:
+            assert tally.late_us == []
+        time.sleep(0.005)
+        before_ns = time.monotonic_ns()
+        reader._drain()
+        assert tally.late_us[0] >= 5_000
+        assert before_ns <= tally.looked_ns <= reader._batch.due_ns - 20_000_000
+
+
+def test_where_the_kernel_has_no_timer_somebody_else_must_beat(drained: tuple[CompiledReader, Tally]) -> None:
+    reader, tally = drained
+    reader._poller.close()
+    reader._poller = SimpleNamespace(fileno=lambda: -1, close=lambda: None)  # type: ignore[assignment]
+    assert not reader.begin()
+    reader._drain()
+    assert (tally.late_us, reader._batch.timer) == ([], -1)
+
+
+def test_where_something_comes_the_timer_waits(drained: tuple[CompiledReader, Tally]) -> None:
+    """Unless that was long in coming, and it has rung: then as at every ring."""
+    reader, tally = drained
+    reader.begin()
+    reader._drain()
+    wait_ns = reader._batch.due_ns - tally.looked_ns
+    assert wait_ns == (20_000_000 if tally.late_us else 30_000_000)
+    due_ns = reader._batch.due_ns
+    reader._drain()
+    assert (reader._batch.due_ns == due_ns) == (tally.looked_ns <= due_ns - 20_000_000)

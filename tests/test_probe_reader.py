@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import asking
@@ -295,75 +294,6 @@ def test_the_compiled_reader_counts_without_python(server: socket.socket) -> Non
     answer = desk.hear([HEAD, *[plain] * 600, chunk(b"[DONE]"), END], server)
     assert (len(answer.stamps_ns), answer.chars, len(looked)) == (600, 600, 1 + 2)  # 256 at a time
     assert len({*answer.stamps_ns}) == 600
-
-
-@pytest.fixture
-def drained() -> Iterator[tuple[CompiledReader, Tally]]:
-    """A reader of whose sockets nobody hears."""
-    desk = Desk("chat", "c")
-    assert isinstance(desk.reader, CompiledReader)
-    yield desk.reader, desk.tally
-    desk.reader.close()
-    desk.loop.close()
-
-
-@pytest.mark.parametrize(
-    ("sockets", "size", "is_all"),
-    [(1, 5, True), (255, 1, True), (256, 1, False), (1, 65535, True), (1, 65536, False), (17, 65535, False)],
-)
-def test_a_drain_that_had_room_for_all_has_read_what_had_come(
-    drained: tuple[CompiledReader, Tally], sockets: int, size: int, is_all: bool
-) -> None:
-    reader, tally = drained
-    pairs = [socket.socketpair() for _ in range(sockets)]
-    listener: Any = SimpleNamespace(received=lambda *_: None)
-    streams = [reader.add(listener, ours) for ours, _ in pairs]
-    for _, theirs in pairs:
-        theirs.sendall(bytes(size))
-    before_ns = time.monotonic_ns()
-    reader._drain()
-    assert (before_ns <= tally.looked_ns <= time.monotonic_ns()) == is_all
-    assert len(streams) == sockets  # nobody else keeps them
-    for pair in pairs:
-        pair[0].close()
-        pair[1].close()
-
-
-def test_where_nothing_comes_a_timer_lets_it_look(drained: tuple[CompiledReader, Tally]) -> None:
-    """As late as it is looked at; and again after it."""
-    reader, tally = drained
-    assert reader.begin()
-    for _ in range(2):
-        tally.late_us.clear()
-        while reader._poller.poll(0) == []:
-            assert tally.late_us == []
-        time.sleep(0.005)
-        before_ns = time.monotonic_ns()
-        reader._drain()
-        assert tally.late_us[0] >= 5_000
-        assert before_ns <= tally.looked_ns <= reader._batch.due_ns - 20_000_000
-
-
-def test_where_the_kernel_has_no_timer_somebody_else_must_beat(drained: tuple[CompiledReader, Tally]) -> None:
-    reader, tally = drained
-    reader._poller.close()
-    reader._poller = SimpleNamespace(fileno=lambda: -1, close=lambda: None)  # type: ignore[assignment]
-    reader._owner.loop.remove_reader = lambda _: False  # type: ignore[method-assign]
-    assert not reader.begin()
-    reader._drain()
-    assert (tally.late_us, reader._batch.timer) == ([], -1)
-
-
-def test_where_something_comes_the_timer_waits(drained: tuple[CompiledReader, Tally]) -> None:
-    """Unless that was long in coming, and it has rung: then as at every ring."""
-    reader, tally = drained
-    reader.begin()
-    reader._drain()
-    wait_ns = reader._batch.due_ns - tally.looked_ns
-    assert wait_ns == (20_000_000 if tally.late_us else 30_000_000)
-    due_ns = reader._batch.due_ns
-    reader._drain()
-    assert (reader._batch.due_ns == due_ns) == (tally.looked_ns <= due_ns - 20_000_000)
 
 
 @pytest.mark.parametrize("step_s", [-3600, 3600])

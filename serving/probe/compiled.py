@@ -39,6 +39,7 @@ class Stream(ctypes.Structure):
         ("stamps_ns", ctypes.c_int64 * STAMPS),
     )
     around = (b"", b"")
+    newest_bytes: int
 
     def arm(self, around: tuple[bytes, bytes], newest: str = "") -> None:
         """Let it count what stands between these two in an event; nothing before means that it counts nothing.

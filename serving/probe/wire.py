@@ -224,7 +224,9 @@ class Response:
         kind = self.headers.get("content-type", "").lower()
         readable = self.status in WHOLE and not self.encoding
         self.is_stream = readable and "text/event-stream" in kind
-        self._may_be_stream = readable and not self.is_stream and kind.partition(";")[0].strip() in OTHER_KINDS
+        self._may_be_stream = (
+            readable and not self.is_stream and kind.partition(";")[0].strip() in OTHER_KINDS
+        )
         self._frame("chunked" in codings)
 
     def _frame(self, is_chunked: bool) -> None:
