@@ -120,6 +120,7 @@ class Answer:
                 text, finish_reason, counts, ended = read_event(event)
                 if text:
                     self.chars += len(text)
+                    is_ascii = text.isascii()  # which only a text can be asked
                     if self.retellings >= 0:
                         self.compare(text)
                     if type(text) is Thought:
@@ -128,7 +129,7 @@ class Answer:
                         self.beside = True
                     elif self.beside:  # blocks of one answer follow each other; answers take turns
                         self.fail("stream_error", SEVERAL_ANSWERS)
-                    if text.isascii() and not (finish_reason or counts or ended):
+                    if is_ascii and not (finish_reason or counts or ended):
                         self.around = around(payload, text)
                     if self.texts is not None and type(text) is not Thought:  # nobody sends that back
                         self.texts.append(text)
