@@ -101,10 +101,12 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-@pytest.fixture(autouse=True)
-def no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cut() -> Iterator[None]:
     """No machine loses its power here: to wait for the disk is most of the time of a sweep over faults."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture
@@ -143,14 +145,16 @@ def licences_are_accepted(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
     monkeypatch.setattr(licence, "require", lambda name: None)
 
 
-@pytest.fixture(autouse=True)
-def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def json_fits_its_schema() -> Iterator[None]:
     """Whatever a test makes a verb print with --json must fit `corral schema VERB`."""
     import json_schemas
 
     from deploy.cli import run
 
-    monkeypatch.setattr(run, "run", json_schemas.checked(run.run))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run, "run", json_schemas.checked(run.run))
+        yield
 
 
 # Tests of several files that share what is dear: vLLM's parser takes longer to import than all that is asked of it.
@@ -177,10 +181,12 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
-@pytest.fixture(autouse=True)
-def collected_stays_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def collected_stays_frozen() -> Iterator[None]:
     """The probe thaws what was frozen after each run, and a look through all tests takes a second."""
-    monkeypatch.setattr(gc, "unfreeze", lambda: None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(gc, "unfreeze", lambda: None)
+        yield
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
