@@ -497,12 +497,20 @@ def corral(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def wait() -> Callable[[Callable[[], bool], Callable[[], str]], None]:
-    """Wait until something is so; where it never is, the failure holds what `look` shows."""
+    """Wait until something is so; where it never is, the failure holds what `look` shows.
+
+    A look that logs in to a host, or runs a command of corral's, computes, and what is waited for does too.
+    """
 
     def until(so: Callable[[], bool], look: Callable[[], str]) -> None:
         with told("seen last: ", look):
-            while not reached(so):
-                time.sleep(0.5)
+            while (looked_s := reached_in_s(so)) is not None:
+                time.sleep(min(max(0.5, 4 * looked_s), 1.5))
+
+    def reached_in_s(so: Callable[[], bool]) -> float | None:
+        """How long it took to see that it is not so; None where it is."""
+        began_s = time.monotonic()
+        return None if reached(so) else time.monotonic() - began_s
 
     def reached(so: Callable[[], bool]) -> bool:
         with suppress(Unreached):

@@ -314,5 +314,5 @@ def nothing_leaves(machine: Any, corral: Callable[..., Any], report: Path) -> No
 def wait_until_serving(corral: Callable[..., Any]) -> Any:
     """After a boot nobody calls `serve`: the service must come back by itself."""
     while (status := corral("status", "tiny"))["state"] != "serving":
-        time.sleep(1)
+        time.sleep(3)  # a look computes for long, and it has imports to do
     return status
