@@ -145,6 +145,13 @@ FIELDS = [
     (b'{"n": 1, "n": 5}', 400, refusal("n is above 4, the most that is allowed here")),
     (CHAT | {"n": 4, "x": {"n": 5}, "y": [{"n": 5}], "z": '"n": 5,'}, 200, None),
     (CHAT | {"n": None}, 200, None),
+    (CHAT | {"x": ["\\", '"n": 5', '\\"', '\n\\\\"], "n": 5', ""], "n": 4}, 200, None),
+    (
+        CHAT | {"x": ["\\", {"y": '\\"\\'}], "n": 5},
+        400,
+        refusal("n is above 4, the most that is allowed here"),
+    ),
+    (CHAT | {"x": ['\\"' * 90_000], "n": 5}, 400, refusal("n is above 4, the most that is allowed here")),
 ]
 
 

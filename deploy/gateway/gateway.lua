@@ -57,6 +57,21 @@ function Fields:tell()
   return self.told(name, is_text and text or text:match("^%s*(.-)%s*$"), is_text, self.nested)
 end
 
+-- Where a text ends, of which nothing is kept; else whether the next piece begins with what is escaped.
+local function text_end(data, at)
+  local from = at
+  while true do
+    local quote = data:find('"', from, true)
+    local last = (quote or #data + 1) - 1
+    local first = last
+    while first >= at and data:byte(first) == 92 do first = first - 1 end
+    local is_escaped = (last - first) % 2 == 1
+    if not quote then return nil, is_escaped end
+    if not is_escaped then return quote end
+    from = quote + 1
+  end
+end
+
 -- What is wrong with what was read, or nil.
 function Fields:read(data)
   if data:find("\0", 1, true) then return "the body is not JSON in UTF-8" end
@@ -70,6 +85,12 @@ function Fields:read(data)
     end
   end
   while at <= #data do
+    if self.in_text and self.depth > 1 then
+      local last, is_escaped = text_end(data, at)
+      self.skip = is_escaped
+      if not last then return nil end
+      self.in_text, at = false, last + 1
+    end
     local where = data:find(self.in_text and '["\\]' or self.depth > 1 and DEEPER or '["{}%[%],:]', at)
     if self.in_text or not self.is_text then self:keep(data, at, (where or #data + 1) - 1) end
     if not where then return nil end
