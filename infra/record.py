@@ -201,6 +201,11 @@ def first_problem(error: ValidationError) -> str:
     return f"{place}: {words}" if place else words
 
 
+def nearest(folder: Path) -> Path:
+    """That folder, or the first one above it that is there, to be looked at."""
+    return next((each for each in (folder, *folder.parents) if each.exists()), folder)
+
+
 def read_text(path: Path, kind: str) -> str:
     """Read a document's text. Raises DocumentError when it is missing, unreadable or larger than any.
 
@@ -223,7 +228,7 @@ def read_text(path: Path, kind: str) -> str:
         return data.decode()
     except FileNotFoundError:
         raise DocumentError(
-            f"There is no {kind} at {path}.", f"Check the path: ls -l {pasted(path.parent)}"
+            f"There is no {kind} at {path}.", f"Check the path: ls -l {pasted(nearest(path.parent))}"
         ) from None
     except IsADirectoryError:
         raise DocumentError(

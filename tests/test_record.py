@@ -32,6 +32,12 @@ def test_a_document_is_read_back_equal_and_is_its_owners_alone(tmp_path: Path) -
 AGAIN = "Make it again with the command that wrote it, or look at it: head {0}"
 
 
+def test_where_a_folder_is_missing_the_one_above_it_is_to_be_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError) as raised:
+        Note.read(tmp_path / "none" / "deeper" / "note.json")
+    assert raised.value.hint == f"Check the path: ls -l {tmp_path}"
+
+
 @pytest.mark.parametrize(
     ("text", "sentence", "hint"),
     [

@@ -153,7 +153,7 @@ BAD = {
     ),
     "version = 2\nfuture = 1": (
         "corral.toml is of version 2; this corral reads version 1.",
-        "Use the corral that it was written for, or rewrite it: corral config shows what may stand there.",
+        "Use the corral that it was written for, or move it away: mv corral.toml corral.toml.old",
     ),
     "name = true": ("corral.toml: name cannot be True.", "Give it what --name takes, as text or a number."),
     "name = ['a']": ("corral.toml: name cannot be ['a'].", "Give it what --name takes, as text or a number."),
@@ -194,6 +194,13 @@ def test_a_file_that_cannot_be_meant_is_one_sentence(text: str, capsys: pytest.C
     message, hint = BAD[text]
     assert capsys.readouterr() == ("", f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
     assert "SECRET" not in message + hint
+
+
+def test_a_file_that_is_no_text_is_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("corral.toml").write_bytes(b"region = '\xff'")
+    assert run(["config"]) == 2
+    said = "error: corral.toml is no text in UTF-8.\nhint: See what it is: file corral.toml\n"
+    assert capsys.readouterr() == ("", said)
 
 
 def test_a_bad_file_keeps_nobody_from_help_completion_or_an_end(

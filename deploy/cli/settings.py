@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from deploy.targets.wishes import record
+from infra.argument import pasted
 from infra.aws.profile import use
 from infra.data import shipped_table, table_of
 from infra.errors import DocumentError, UsageError
@@ -214,13 +215,15 @@ def of_file(path: Path) -> dict[str, Any]:
         ) from None
     except DocumentError as error:
         raise UsageError(error.message, "It holds lines such as region = 'eu-central-1'.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no text in UTF-8.", f"See what it is: file {pasted(path)}") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no TOML: {one_line(str(error), 200)}.", "Mend that line.") from None
     version = typed.pop("version", VERSION)
     if version != VERSION:
         raise UsageError(
             f"{path} is of version {one_line(str(version), 40)}; this corral reads version {VERSION}.",
-            "Use the corral that it was written for, or rewrite it: corral config shows what may stand there.",
+            f"Use the corral that it was written for, or move it away: mv {pasted(path)} {pasted(path)}.old",
         )
     for key in typed:
         if key not in FIELDS:
