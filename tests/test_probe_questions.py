@@ -174,7 +174,7 @@ NO_LIST = (
 )
 REFUSED = "http://host:1/base refuses the request: HTTP {}."
 KEY = "Give its key: --api-key-file key.txt, or in CORRAL_API_KEY."
-LOG = "Look at the server's log; of one that corral started: corral logs NAME"
+LOG = "Look at the server's log; what corral started is in: corral status"
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_a_starting_servers_list_is_asked_for_again(server: Make, monkeypatch: p
         server(httpx2.Response(504, text="loading"))[0].models()
     assert caught.value.message == "http://host:1/base/v1/models answers 504: loading."
     assert caught.value.hint == (
-        "Is it still starting? Try again when it is ready, or look at its log (corral logs NAME)."
+        "Is it still starting? Try again when it is ready. What corral started is in: corral status"
     )
 
 

@@ -196,7 +196,7 @@ DIFFERENT: B against A on 4 texts, 22 tokens, 2026-11-29
          "hint: Give its key: --api-key-file-b key.txt, or in CORRAL_API_KEY_B.\n"),
         (Fake(status=500), Fake(), (), 8,
          "error: A-URL/v1/completions answers 500: EngineCore died.\n"
-         "hint: Look at the server's log; of one that corral started: corral logs NAME\n"),
+         "hint: Look at the server's log; what corral started is in: corral status\n"),
         (Fake(), Fake(), ("--model-b", "other"), 2,
          "error: B (B-URL) has no model of the name other: no such model.\n"
          "hint: Leave --model-b out to take the first that it lists.\n"),

@@ -100,9 +100,9 @@ class Server:
         if response.status_code != 200:
             raise EndpointError(
                 f"{where} answers {response.status_code}: {body_text(response).rstrip('.')}.",
-                "Is it still starting? Try again when it is ready, or look at its log (corral logs NAME)."
+                "Is it still starting? Try again when it is ready. What corral started is in: corral status"
                 if response.status_code in STARTING
-                else "Look at the server's log; of one that corral started: corral logs NAME",
+                else "Look at the server's log; what corral started is in: corral status",
             )
         listed = json_of(response)
         data = listed.get("data") if isinstance(listed, dict) else None

@@ -118,7 +118,7 @@ class Respondent:
         if found is None:
             raise EndpointError(
                 f"{self} says the log-probabilities of a trial, and none of a text: {self._words or 'nothing'}.",
-                "Look at the server's log; of one that corral started: corral logs NAME",
+                "Look at the server's log; what corral started is in: corral status",
             )
         return found
 
@@ -215,7 +215,7 @@ class Respondent:
         if status != 200 and status not in refusals:
             raise EndpointError(
                 f"{where} answers {status}: {body_text(answer).rstrip('.')}.",
-                "Look at the server's log; of one that corral started: corral logs NAME",
+                "Look at the server's log; what corral started is in: corral status",
             )
 
 
