@@ -62,6 +62,9 @@ def test_every_verb_has_examples_of_its_own_that_fit_the_terminal() -> None:
     lines = [line for each in table.values() for line in each]
     assert len(set(lines)) == len(lines)
     assert [line for line in lines if len(line) > 78] == []
+    assert [verb for verb, each in table.items() if len(each) < 2] == ["ssh", "version"], (
+        "they take no options"
+    )
     assert {
         verb: {" ".join(reading(line).command_path.split()[1:]) for line in each}
         for verb, each in table.items()
@@ -96,7 +99,12 @@ def test_every_option_says_what_it_is_and_what_it_is_when_nobody_says(verb: str)
 
 def test_an_example_ends_a_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["hosts", "adopt", "--help"]) == 0
-    assert capsys.readouterr().out.endswith("\n\nExamples:\n  corral hosts adopt ops@gpu1 scout\n")
+    own = "corral hosts adopt ops@gpu1 scout"
+    assert capsys.readouterr().out.endswith(f"\n\nExamples:\n  {own}\n  {own} --yes\n")
+    assert run(["hosts", "--help"]) == 0
+    assert capsys.readouterr().out.endswith(
+        f"\n\nExamples:\n  corral hosts show ops@gpu1 ops@gpu2\n  {own}\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,10 @@ def test_each_step_of_a_sweep_has_prompts_of_its_own(
         "up to 4 at a time 95% meet TTFT <= 60,000 ms, E2E <= 90,000 ms, and the most may be higher"
         in told.out
     )
-    assert {folder.name for folder in tmp_path.glob("concurrency*")} == {
-        "concurrency-1", "concurrency-4", "concurrency-4-2",
-    }  # fmt: skip
+    # Which of them is repeated is for what was measured to say.
+    steps = Counter(folder.name.split("-")[1] for folder in tmp_path.glob("concurrency*"))
+    assert set(steps) == {"1", "4"}
+    assert max(steps.values()) > 1
     assert re.search(
         r"in flight  [\d.]+ requests/s  \d+ output tokens/s  TTFT p50 [\d.]+ p99 [\d.]+ ms", told.err
     )

@@ -95,6 +95,12 @@ class Group(TyperGroup):
         """What was typed; nothing is as good as the wish for help."""
         return super().parse_args(ctx, args or ["--help"])
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """End with an example of each verb."""
+        table, path = examples(), ctx.command_path.removeprefix("corral ")
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {table[f'{path} {name}'][0]}\n" for name in self.commands))
+
 
 class FirstVerb(Group):
     """A group whose first verb may be left out: `corral probe URL` is `corral probe run URL`."""
