@@ -212,16 +212,19 @@ def test_a_server_that_does_not_get_ready_is_not_waited_for_long(
 ) -> None:
     """For ten seconds at most; one that names a longer wait than that is not asked again."""
     loading = answer(b'{"error": {"message": "loading"}}', 503, retry_after)
-    hint = "Is it still starting? Try again when it is ready, or look at its log"
+    hint = "Is it still starting? Try again when it is ready. What corral started is in: corral status"
     answers = repeat(loading, asked)
     assert refused(scripted(models=lambda: next(answers)), tmp_path, capsys) == (
         "URL/v1/models answers 503: loading.",
-        f"{hint} (corral logs).",
+        hint,
     )
     assert (clock(), list(answers)) == (waited_s, [])
     answers = repeat(loading, asked)
     said = refused(scripted(post=lambda: next(answers)), tmp_path, capsys)
-    assert said == (f"{NO_STREAM}HTTP 503: loading.", f"{hint}.")
+    assert said == (
+        f"{NO_STREAM}HTTP 503: loading.",
+        "Is it still starting? Try again when it is ready, or look at its log.",
+    )
     assert (clock(), list(answers)) == (2 * waited_s, [])
 
 
