@@ -97,7 +97,7 @@ def test_a_night_is_held_against_its_promise(example: Asking, fake_llm: Any, tmp
     words = ("--keep", "nights", "--requests", "16", "--attainment")
     first = example("nightly.py", fake_llm(ttft_ms=5.0, itl_ms=0.2), *words, "0")
     assert (first.returncode, first.stdout.endswith("% within the promise\n")) == (0, True)
-    second = example("nightly.py", fake_llm(ttft_ms=1100.0, itl_ms=0.2), *words, "0.95")
+    second = example("nightly.py", fake_llm(ttft_ms=1100.0, itl_ms=1.0), *words, "0.95")
     assert second.returncode == 1
     assert "0.0% of the requests kept ttft:1000 tpot:100 (ms), not 95.0%\n" in second.stderr
     gone = example("nightly.py", "http://127.0.0.1:9", *words, "0")
