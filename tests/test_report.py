@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from deploy.cli.main import run
 from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison, FourBits
+from deploy.costs.currency import Currency
 from deploy.costs.measured_load import Measured
 from deploy.report import links, plots
 from deploy.report.comparison_text import comparison_text
@@ -30,6 +32,7 @@ DATA = Path(__file__).parent / "data" / "compare"
 PLAN = Plan.read(DATA / "plan.json")
 PROBE = ProbeReport.read(DATA / "probe.json")
 NEVER_CLOSED = {"meta", "br"}
+TILE = re.compile(r'<div class="tile"><b>(.*?)</b>(.*?)</div>')
 CSP = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 
@@ -210,6 +213,19 @@ def test_the_answer_comes_first_then_the_month(found: Comparison, page: str) -> 
     seen = read(page)
     places = [seen.index(each) for each in (found.verdict, "a month here", *found.warnings, "The month")]
     assert places == sorted(places)
+
+
+def test_the_tiles_say_an_amount_in_the_users_currency_too(page: str) -> None:
+    question = Question.model_validate({"claude_share": "0.2", "currency": "EUR=0.5"})
+    found = compare(PLAN, Measured(PROBE), question, date(2026, 11, 24))
+    in_euro = TILE.findall(render(PLAN, PROBE, found))
+    in_dollars = TILE.findall(page)
+    assert [said for said, _ in in_euro] == [said for said, _ in in_dollars]
+    others = [text.removesuffix(alone) for (_, text), (_, alone) in zip(in_euro, in_dollars, strict=True)]
+    against = next(each for each in found.claude if each.name == found.break_even.against)
+    own = found.self_hosted
+    amounts = (own.usd_per_month, against.usd_per_month, own.usd_per_mtok_blended)
+    assert others == [*(f"{Currency(name='EUR', per_usd=Decimal('0.5')).said(usd)} " for usd in amounts), ""]
 
 
 def test_sources_are_links_and_nothing_else_is(found: Comparison, page: str) -> None:

@@ -26,6 +26,7 @@ def render(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str
         .render(
             title=title(comparison),
             comparison=comparison,
+            currency=comparison.month.currency,
             against=[side for side in comparison.claude if side.name == comparison.break_even.against],
             first_page=first_page(comparison),
             sections=sections(plan, probe, comparison),
