@@ -1,51 +1,60 @@
 """The gateway beside a direct connection, in one run.
 
-Server: scripts/bench_probe/fake_llm.c on core 0, with a log of when each token was sent on the client's clock.
-Gateway: `corral gateway`, its HAProxy on core 0 too, with one key and with 10,000. Client: `corral probe` on core 1;
-for root both before all else that the machine does.
-Ways: direct, through the gateway with one key and with 10,000, in turn in every round, each with all loads; figures
-are the medians of the rounds.
-Delay: of the first token, what the client said minus what the server's log of the same requests says, which holds the
-way there and back; the gateway's own is the difference from the direct connection. Load: requests of 64 tokens, 20 ms
-apart, that come at random times, so many a second that 1, 16 and 64 streams run on average.
-Throughput: 256 streams of a token each 20 ms in a closed loop, 12,800 tokens/s at most.
-CPU: of HAProxy's processes, per 1,000 tokens, during those loads.
+Server: scripts/bench_probe/fake_llm.c, with a log of when each token was sent on the client's clock. Client: `corral
+probe`. They share core 0, the server before the client: the client takes its times from the kernel's stamps, and the
+server notes what it really sent, so that neither clock waits for the other. Gateway: `corral gateway`, its HAProxy
+alone on core 1, as it has a core wherever it is used. For root all three come before all else that the machine does.
+Ways: direct, through the gateway with one key and with 10,000, in turn in every round, each with all loads, with the
+same times of arrival. Delays are of all rounds together, other figures the medians of the rounds.
+Delay: of each request's first token, what the client said less what the server's log of that request says: the way
+there and back. What the gateway adds is its median less that of the direct connection.
+Load: requests that come at random times, so many a second that 1, 16 and 64 streams run on average, of 64 tokens (at 1
+stream of 32), 20 ms apart.
+Throughput: 256 streams in a closed loop, answers of 32 to 96 tokens. With equal lengths all end and begin at once;
+through any door they do so no more, which is no loss of the door's.
+CPU: of HAProxy's processes, per 1,000 tokens, requests included, during those loads.
 """
 
 import argparse
-import os
-import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import clients
-from bench import compared, machine, median, truth
+from bench import compared, machine, truth
+from in_front import cpu_s, opened
+from table import DIRECT, THROUGHPUT, Measured, delays_ms, page, together
 
-from deploy.gateway import gateway, haproxy, key_store
-from deploy.gateway import keys as keys_of
-from deploy.gateway.gateway_options import GatewayOptions
-from deploy.gateway.keys import KeyLimits, Keys
-from deploy.targets.deployment import Deployment
-from deploy.targets.deployment import folder as folder_of
-from serving.sizing.plan import Plan
-
-Row = dict[str, float]
-
-ROOT = clients.ROOT
 SERVER = (50, 20, 0, 0)
-TOKENS = 64
-SECONDS_A_REQUEST = 0.06 + (TOKENS - 1) * 0.02
-MOST_ADDED_MS = 1.0
-LEAST_OF_DIRECT = 0.97
+CLIENT_CORE = 0
 MANY_KEYS = 10_000
-DIRECT = "direct"
 WAYS = {DIRECT: 0, "gateway, 1 key": 1, f"gateway, {MANY_KEYS:,} keys": MANY_KEYS}
 """Of each its number of keys; 0 for no gateway."""
+
+
+class Load(NamedTuple):
+    """What the probe is told."""
+
+    requests: int
+    tokens: str
+    shape: tuple[str, ...]
+
+
+def streams(number: int, requests: int, tokens: int) -> Load:
+    """Requests at random times, of which so many run on average."""
+    seconds_a_request = 0.06 + (tokens - 1) * 0.02
+    return Load(requests, str(tokens), ("--request-rate", f"{number / seconds_a_request:.3f}"))
+
+
+LOADS = {
+    "1 stream": streams(1, 48, 32),
+    "16 streams": streams(16, 160, 64),
+    "64 streams": streams(64, 640, 64),
+    THROUGHPUT: Load(1024, "32-96", ("--concurrency", "256")),
+}
 
 
 def main() -> None:
@@ -55,156 +64,46 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}\n\n{__doc__}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        built = Path(folder)
-        source = ROOT / "scripts/bench_probe/fake_llm.c"
-        subprocess.run(["gcc", "-O2", "-o", built / "fake_llm", source], check=True)
-        rows = {(way, load): list[Row]() for way in WAYS for load in LOADS}
-        print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}\n", flush=True)
-        for number in range(options.rounds):
-            for way in WAYS:
-                with clients.running(built, *SERVER) as port, opened(built, port, WAYS[way]) as through:
-                    for load in LOADS:
-                        rows[way, load].append(one(built, port, *through, load))
-                        print(f"round {number + 1}: {way}, {load}: {rows[way, load][-1]}", file=sys.stderr)
-    text = page({key: median(each) for key, each in rows.items()})
+        text = measured(Path(folder), options.rounds)
     print(text)
     if "MISSED" in text:
         sys.exit("A bound was missed: see above. Was anything else at work on this machine?")
 
 
-def loads() -> dict[str, tuple[int, tuple[str, ...]]]:
-    """Of each load its number of requests and how the probe sends them."""
-    found: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for streams, requests in ((1, 15), (16, 160), (64, 640)):
-        rate = f"{streams / SECONDS_A_REQUEST:.3f}"
-        found[f"{streams} streams"] = (requests, ("--request-rate", rate))
-    return found | {"throughput": (1024, ("--concurrency", "256"))}
+def measured(built: Path, rounds: int) -> str:
+    """All loads by all ways, as a page."""
+    source = clients.ROOT / "scripts/bench_probe/fake_llm.c"
+    subprocess.run(["gcc", "-O2", "-o", built / "fake_llm", source], check=True)
+    rows = {(way, load): list[Measured]() for load in LOADS for way in WAYS}
+    for number in range(rounds):
+        for way, keys in WAYS.items():
+            with clients.running(built, *SERVER) as port, opened(built, port, keys) as through:
+                for load in LOADS:
+                    row = one(built, port, *through, LOADS[load], number)
+                    rows[way, load].append(row)
+                    print(f"round {number + 1}: {way}, {load}: {row[1:]}", file=sys.stderr)
+    return page({key: together(each) for key, each in rows.items()})
 
 
-LOADS = loads()
-
-
-def one(built: Path, server_port: int, door: int, members: tuple[int, ...], load: str) -> Row:
+def one(
+    built: Path, server_port: int, door: int, members: tuple[int, ...], load: Load, seed: int = 0
+) -> Measured:
     """One load by one way."""
-    requests, shape = LOADS[load]
     before_s = sum(map(cpu_s, members))
-    said = clients.corral(built, door, 0, requests, TOKENS, *shape, "--model", "fake")
+    shape = (*load.shape, "--seed", str(seed), "--model", "fake")
+    said = clients.corral(built, door, 0, load.requests, load.tokens, *shape, core=CLIENT_CORE)
     spent_s = sum(map(cpu_s, members)) - before_s
-    row = compared(said, truth(server_port, requests))
-    return {
-        "delay_p50_ms": row["ttft_p50_error"],
-        "delay_mean_ms": row["ttft_mean_error"],
-        "itl_p50_error_ms": row["itl_p50_error"],
-        "itl_p99_error_ms": row["itl_p99_error"],
-        "events_per_s": row["events_per_s"],
-        "cpu_ms_per_1000_tokens": spent_s * 1e6 / row["events"],
-    }
-
-
-@contextmanager
-def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The port to ask, and the processes of what stands between: a gateway with so many keys, or nothing."""
-    if not keys:
-        yield server_port, ()
-        return
-    os.environ["CORRAL_HOME"] = str(built / f"home-{keys}")
-    plan = Plan.read(ROOT / "tests/data/hosts/plan.json")
-    plan = plan.model_copy(update={"serve": plan.serve.model_copy(update={"port": server_port})})
-    served = Deployment(name="front", target="local", plan=plan, created_at=datetime.now(UTC))
-    folder = folder_of("front")
-    served.write(folder / "deployment.json")
-    (folder / "api-key").write_text("sk-of-the-engine\n")
-    asked = GatewayOptions(
-        port=free_port(),
-        requests_per_minute=1_000_000,
-        requests_at_once=4096,
+    log = truth(server_port, load.requests)
+    row = compared(said, log)
+    return Measured(
+        delays_ms(said["sent_us"], said["ttft_s"], log),
+        row["itl_p50_error"],
+        row["itl_p99_error"],
+        row["events_per_s"],
+        spent_s * 1e6 / row["events"],
     )
-    place = gateway.folder("front")
-    if not (key := folder / "key").exists():  # made once: 10,000 take seconds
-        made = [keys_of.made(f"person-{number}", KeyLimits(), keys_of.now_utc()) for number in range(keys)]
-        Keys(keys=tuple(kept for kept, _ in made)).write(place / key_store.DOCUMENT)
-        key.write_text(made[-1][1].key)
-    with ending_with_this(place), patched("CORRAL_API_KEY", key.read_text()):
-        gateway.start(served, asked)
-        members = haproxy.members(place)
-        for pid in members:
-            os.sched_setaffinity(pid, {0})
-            with suppress(PermissionError):
-                os.setpriority(os.PRIO_PROCESS, pid, -20)
-        yield asked.port, members
-
-
-@contextmanager
-def patched(name: str, value: str) -> Iterator[None]:
-    """A variable of the environment for a while."""
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
-
-
-END = (
-    "import sys; from pathlib import Path; from deploy.gateway import haproxy; "
-    "sys.stdin.read(); haproxy.stop(Path(sys.argv[1]), 0)"
-)
-
-
-@contextmanager
-def ending_with_this(place: Path) -> Iterator[None]:
-    """A gateway outlives whoever starts it: a process beside it ends it when this one has gone, killed too."""
-    command = [sys.executable, "-c", END, str(place)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as beside:
-        try:
-            yield
-        finally:
-            beside.communicate()
-
-
-def free_port() -> int:
-    """One that nothing listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def cpu_s(pid: int) -> float:
-    """What a process took so far."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def page(middle: dict[tuple[str, str], Row]) -> str:
-    """The figures, and each that is promised beside its bound."""
-    lines = [
-        "| load | way | first token later than the server sent it, p50 ms | mean ms | ITL p50 error ms | p99 error ms"
-        " | tokens/s | HAProxy CPU ms per 1,000 tokens |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    bounds = ["", "| judged | measured | bound | |", "|---|---|---|---|"]
-    for load in LOADS:
-        direct = middle[DIRECT, load]
-        for way in WAYS:
-            row = middle[way, load]
-            lines.append(
-                f"| {load} | {way} | {row['delay_p50_ms']:.2f} | {row['delay_mean_ms']:.2f}"
-                f" | {row['itl_p50_error_ms']:.2f} | {row['itl_p99_error_ms']:.2f}"
-                f" | {row['events_per_s']:,.0f} | {row['cpu_ms_per_1000_tokens']:.1f} |"
-            )
-            if way == DIRECT:
-                continue
-            if load == "throughput":
-                share = row["events_per_s"] / direct["events_per_s"]
-                held = "ok" if share >= LEAST_OF_DIRECT else "MISSED"
-                bounds.append(f"| {way}: of the direct tokens/s | {share:.3f} | {LEAST_OF_DIRECT} | {held} |")
-            else:
-                added_ms = row["delay_p50_ms"] - direct["delay_p50_ms"]
-                held = "ok" if added_ms <= MOST_ADDED_MS else "MISSED"
-                bounds.append(
-                    f"| {way}, {load}: TTFT p50 added, ms | {added_ms:.2f} | {MOST_ADDED_MS} | {held} |"
-                )
-    return "\n".join([*lines, *bounds])
 
 
 if __name__ == "__main__":

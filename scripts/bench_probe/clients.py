@@ -18,6 +18,8 @@ ROOT = HERE.parent.parent
 PROGRAM = ".venv/bin/corral"
 ENGINES = Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral") / "engine"
 LIMIT_S = 400.0
+CORE = 1
+"""Of a client, where nobody says another."""
 # corral's exit code for a report that says of itself that it must not be used: its figures are shown all the same.
 INVALID = 9
 
@@ -58,9 +60,11 @@ def pinned(core: int, *first: str) -> list[str]:
     return ["taskset", "-c", str(core), *(first if os.geteuid() == 0 else ())]
 
 
-def watched(command: list[str], limit_s: float = LIMIT_S, **environment: str) -> tuple[str, dict[str, float]]:
-    """The standard output of a command on core 1, and what its whole tree of processes took."""
-    words = [sys.executable, str(HERE / "watched.py"), *pinned(1, "nice", "-n", "-20"), *command]
+def watched(
+    command: list[str], limit_s: float = LIMIT_S, core: int = CORE, **environment: str
+) -> tuple[str, dict[str, float]]:
+    """The standard output of a command on that core, and what its whole tree of processes took."""
+    words = [sys.executable, str(HERE / "watched.py"), *pinned(core, "nice", "-n", "-20"), *command]
     with subprocess.Popen(
         words, stdout=PIPE, stderr=PIPE, text=True, env=os.environ | environment, start_new_session=True
     ) as process:
@@ -85,21 +89,29 @@ def probe(
     *shape: str,
     limit_s: float = LIMIT_S,
     checkout: Path = ROOT,
+    core: int = CORE,
 ) -> tuple[Said, Path]:
     """Ours, as a user runs it: the report, with what the process took, and the folder of its results."""
     folder = built / f"probe-{time.time_ns()}"
     command = [str(checkout / PROGRAM), "probe", f"http://127.0.0.1:{port}", "--api", "chat", *shape]
     command += ["--requests", str(requests), "--output-tokens", str(tokens), "--input-tokens", "16"]
-    text, took = watched([*command, "--json", "--output", str(folder)], limit_s)
+    text, took = watched([*command, "--json", "--output", str(folder)], limit_s, core)
     return json.loads(text) | took, folder
 
 
 def corral(
-    built: Path, port: int, slots: int, requests: int, tokens: int, *more: str, checkout: Path = ROOT
+    built: Path,
+    port: int,
+    slots: int,
+    requests: int,
+    tokens: int | str,
+    *more: str,
+    checkout: Path = ROOT,
+    core: int = CORE,
 ) -> Said:
     """Ours, with every gap it recorded."""
     shape = more or ("--concurrency", str(slots))
-    report, folder = probe(built, port, requests, tokens, *shape, checkout=checkout)
+    report, folder = probe(built, port, requests, tokens, *shape, checkout=checkout, core=core)
     results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     side = results[-1]["end"]["clients"][0]
     shutil.rmtree(folder)
@@ -109,6 +121,7 @@ def corral(
         "cpu_s": side["cpu_s"],
         "tree_cpu_s": report["cpu_s"],
         "wall_s": side["wall_s"],
+        "sent_us": [each["sent_us"] for each in results[1:-1]],
         "ttft_s": [each[0] / 1e6 for each in gaps],
         "itl_s": [gap / 1e6 for each in gaps for gap in each[1:]],
         "lag_p99_ms": side["lag_us"].get("p99", 0) / 1e3,
