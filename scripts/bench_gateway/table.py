@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from serving.probe.significance import t_within
+
 MOST_ADDED_MS = 1.0
 LEAST_OF_DIRECT = 0.97
 DIRECT = "direct"
@@ -79,3 +81,71 @@ def page(measured: Mapping[tuple[str, str], Measured]) -> str:
                 f"| {way}, {load}: TTFT p50 added, ms | {added_ms:.2f} | {MOST_ADDED_MS} | {held} |"
             )
     return "\n".join([*lines, *judged])
+
+
+class Asked(NamedTuple):
+    """One open loop before the real engine, by one way."""
+
+    ttft_p50_ms: float
+    ttft_mean_ms: float
+    outside_ms: float
+    """The mean TTFT less the engine's own; NaN where that is not known."""
+    tokens_per_s: float
+    streams: float
+    """That ran on average."""
+    cpu_ms_per_1000_tokens: float
+
+
+ADDED = {
+    "TTFT p50, ms": "ttft_p50_ms",
+    "TTFT mean, ms": "ttft_mean_ms",
+    "TTFT mean outside the engine, ms": "outside_ms",
+}
+
+
+def beside(rows: Mapping[int, Sequence[tuple[Asked, Asked]]], rates: Mapping[int, float]) -> str:
+    """Of each load, by its streams, and each round: direct and through the gateway."""
+    lines = ["| streams | | direct | gateway | difference | 95 % | bound | |", "|---" * 8 + "|"]
+    about = []
+    for streams, rounds in rows.items():
+        for title, figure in ADDED.items():
+            pairs = [(getattr(one, figure), getattr(other, figure)) for one, other in rounds]
+            pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
+            mean, half = difference([other - one for one, other in pairs])
+            lines.append(
+                line(streams, title, pairs, f"{mean:+.2f}", f"{mean - half:+.2f} to {mean + half:+.2f}")
+                + f" +{MOST_ADDED_MS} | {settled(mean - half, mean + half, MOST_ADDED_MS)} |"
+            )
+        pairs = [(one.tokens_per_s, other.tokens_per_s) for one, other in rounds]
+        mean, half = difference([other / one for one, other in pairs])
+        lines.append(
+            line(streams, "tokens/s", pairs, f"{mean:.3f} of it", f"{mean - half:.3f} to {mean + half:.3f}")
+            + f" {LEAST_OF_DIRECT} | {settled(-mean - half, half - mean, -LEAST_OF_DIRECT)} |"
+        )
+        held = [f"{statistics.mean(each[way].streams for each in rounds):.1f}" for way in (0, 1)]
+        cpu_ms = statistics.mean(other.cpu_ms_per_1000_tokens for _, other in rounds)
+        about.append(
+            f"{streams}: {rates[streams]:.2f} requests/s, {held[0]} streams on average direct and {held[1]} through the"
+            f" gateway, HAProxy's CPU {cpu_ms:.1f} ms per 1,000 tokens"
+        )
+    return "\n".join([*lines, "", *about])
+
+
+def line(streams: int, title: str, pairs: Sequence[tuple[float, float]], mean: str, within: str) -> str:
+    """The first cells of a figure's line."""
+    cells = (f"{statistics.mean(values):,.2f}" for values in zip(*pairs, strict=True))
+    return f"| {streams} | {title} | {' | '.join(cells) if pairs else '- | -'} | {mean} | {within} |"
+
+
+def difference(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and how far it may be off."""
+    if len(values) < 2:
+        return (values[0] if values else math.nan), math.inf
+    return statistics.mean(values), t_within(len(values) - 1) * statistics.stdev(values) / math.sqrt(
+        len(values)
+    )
+
+
+def settled(low: float, high: float, most: float) -> str:
+    """Whether what lies between the two is surely within the bound, or surely beyond."""
+    return "ok" if high <= most else "MISSED" if low > most else "not settled"

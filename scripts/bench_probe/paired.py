@@ -57,8 +57,8 @@ def main() -> None:
 
 
 @contextmanager
-def serving_in(model: Path) -> Iterator[str]:
-    """The engine on core 0, ready; gives its URL."""
+def serving_in(model: Path, *more: str) -> Iterator[str]:
+    """The engine on core 0, ready, with more options; gives its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -77,7 +77,7 @@ def serving_in(model: Path) -> Iterator[str]:
     ]
     with (model / "server.log").open("wb") as log:
         server = subprocess.Popen(
-            [*command, *SERVE, *KV_CACHE], stdout=log, stderr=log, start_new_session=True
+            [*command, *SERVE, *KV_CACHE, *more], stdout=log, stderr=log, start_new_session=True
         )
     try:
         until = time.monotonic() + READY_WITHIN_S
