@@ -72,9 +72,10 @@ def test_never_against_haiku_and_what_would_change_it() -> None:
     assert near(found.self_hosted.capacity_mtok_per_month, "15768")
     assert (found.break_even.feasible, found.answer) == (False, "never")
     assert found.verdict == (
-        "NEVER against Claude Haiku 5.5, counting nobody's time (--ops-fte): even fully busy all month a million "
-        "tokens costs $0.2626 here and $0.20 there. It is the cheaper one with a probability of under 1% (ranges of "
-        "speed, price). Capacity: 1,500 output tokens/s a machine, measured, 64 at once, where it is saturated."
+        "NEVER against Claude Haiku 5.5, counting nobody's time (--ops-fte): at 30% utilisation a million tokens "
+        "costs $0.8753 here, even fully busy all month $0.2626, and $0.20 there. It is the cheaper one with a "
+        "probability of under 1% (ranges of speed, price). Capacity: 1,500 output tokens/s a machine, measured, "
+        "64 at once, where it is saturated."
     )
     assert found.what_would_change_it == (
         "Speed: 6,565 output tokens/s a machine at 30% utilisation, or 1,969 (7,878 with input) fully busy; "

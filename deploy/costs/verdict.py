@@ -52,13 +52,18 @@ def compared(
     own: SelfHosted, usd_per_mtok: Decimal, asked_again: Decimal, even: BreakEven, answer: Answer
 ) -> str:
     """What a million tokens costs on both sides, ours with what is asked again there, and what break-even takes."""
-    there = dollars(usd_per_mtok)
+    here, there = dollars(own.usd_per_mtok_blended + asked_again), dollars(usd_per_mtok)
     again = f" ({dollars(asked_again)} of it for what is asked again there)" if asked_again else ""
     if answer in ("never", "not at this load"):
         floor = dollars(fully_busy_usd(own) + asked_again)
         more = "; that it can serve no more is not shown" if answer == "not at this load" else ""
-        return f"even {as_busy(own)} a million tokens costs {floor} here{again} and {there} there{more}"
-    here, needed = dollars(own.usd_per_mtok_blended + asked_again), needed_text(even)
+        if own.utilisation == own.most_utilisation:
+            return f"even {as_busy(own)} a million tokens costs {floor} here{again} and {there} there{more}"
+        return (
+            f"at {percent(own.utilisation)} utilisation a million tokens costs {here} here{again}, "
+            f"even {as_busy(own)} {floor}, and {there} there{more}"
+        )
+    needed = needed_text(even)
     ends = {
         "cheaper": f"it stays so above {needed}",
         "too close to call": f"both cost the same at {needed}",
