@@ -111,7 +111,7 @@ def test_every_line_to_paste_can_be_run() -> None:
     assert len(set(told)) > 100
 
 
-COMMAND = re.compile(r"(?:^hint: |: |&& )corral (.+?)(?=$|[.;,] | && |\) |\)$)")
+COMMAND = re.compile(r"(?:^hint: |: |[?] |&& )corral (.+?)(?=$|[.;,] | && |\) |\)$)")
 
 
 def refused(line: str) -> str:

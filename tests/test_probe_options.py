@@ -216,11 +216,11 @@ AT_ONCE = (
     [
         (
             {"concurrency": 2, "request_rate": 3.0},
-            ("--concurrency and --request-rate are different kinds of load.", "Give one of them."),
+            ("--concurrency and --request-rate are different kinds of load.", "Leave out --request-rate."),
         ),
         (
             {"concurrency": 2, "replay": (0.0,)},
-            ("--concurrency and --replay are different kinds of load.", "Give one of them."),
+            ("--concurrency and --replay are different kinds of load.", "Leave out --replay."),
         ),
         ({"burstiness": 2.0}, A_RATE),
         ({"concurrency": 2, "end_request_rate": 5.0}, A_RATE),

@@ -179,10 +179,10 @@ BAD = {
         "Did you mean eu-central-1 or me-central-1 or eu-central-2?",
     ),
     "max-usd-per-hour = -1": (
-        "corral.toml: --max-usd-per-hour -1 is not above 0.",
-        "For example: --max-usd-per-hour 10",
+        "corral.toml: max-usd-per-hour -1 is not above 0.",
+        "For example: max-usd-per-hour = 10",
     ),
-    "tag = [1, 2]": ("corral.toml: --tag '1' has no '='.", "For example: --tag team=ml-platform"),
+    "tag = [1, 2]": ("corral.toml: tag '1' has no '='.", "For example: tag = 'team=ml-platform'"),
     "target = 'moon'": ("corral.toml: 'moon' is no target.", "Use one of: local, ec2, ssh"),
 }
 

@@ -4,6 +4,7 @@ In this order; what is typed comes before all of them. No folder above this one 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -260,8 +261,16 @@ def checked(key: str, found: Kept) -> Given:
     try:
         kind.of({field: value})
     except UsageError as error:
-        raise UsageError(f"{found.source}: {error.message}", error.hint) from None
+        hint = re.sub(rf"--{key} (\S+)", lambda flag: as_written(key, flag[1], found), error.hint)
+        raise UsageError(f"{found.source}: {error.message.replace(f'--{key} ', f'{key} ')}", hint) from None
     return value
+
+
+def as_written(key: str, value: str, found: Kept) -> str:
+    """A setting as it is written where that one was found."""
+    if found.source == variable(key):
+        return f"{found.source}={value}"
+    return f"{key} = {value if value == 'true' or value.isdecimal() else repr(value)}"
 
 
 def of_itself(key: str, found: Kept) -> str | bool:
@@ -270,9 +279,7 @@ def of_itself(key: str, found: Kept) -> str | bool:
         made: str | bool = getattr(OfCorral.model_validate({key: found.value}), key)
     except ValidationError:
         is_text = OfCorral.model_fields[key].default is None
-        in_file = f"{key} = 'work'" if is_text else f"{key} = true"
-        in_environment = f"{found.source}={'work' if is_text else 'true'}"
-        example = in_environment if found.source == variable(key) else in_file
+        example = as_written(key, "work" if is_text else "true", found)
         raise cannot_be(key, found, f"For example: {example}") from None
     return made
 

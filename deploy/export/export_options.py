@@ -38,7 +38,7 @@ TAKEN_BY = {
     **dict.fromkeys(BoxOptions.model_fields, "rents"),
 }
 """Option -> what a format must be to take it; every other is for all of them."""
-INSTEAD = {"replicas": "Use it once a machine, with --to litellm in front."}
+INSTEAD = {"replicas": "Leave out --replicas; in front of several machines stands what --to litellm writes."}
 
 
 class ExportOptions(NameOptions, RouterOptions, WatchOptions, BoxOptions, LoraOptions):

@@ -88,7 +88,8 @@ def subject(what: str, options: FetchOptions) -> Subject:
     if not is_repository(what):
         raise UsageError(
             f"{what!r} is no name of weights on the Hub, and no plan.",
-            f"Use {', '.join(models())}, OWNER/NAME, a plan.json or a deployment; a folder that was fetched: --verify",
+            f"Use {', '.join(models())}, OWNER/NAME, a plan.json or a deployment. "
+            "Is a folder here what was fetched? corral fetch --verify .",
         )
     listed = published(what)
     return Subject(what, what, options.revision or (listed[1].revision if listed else None))

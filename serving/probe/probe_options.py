@@ -102,7 +102,10 @@ class LoadOptions(RepeatableOptions):
         }
         given = [name for name, value in kinds.items() if value is not None]
         if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} are different kinds of load.", "Give one of them.")
+            raise UsageError(
+                f"{' and '.join(given)} are different kinds of load.",
+                f"Leave out {' and '.join(given[1:])}.",
+            )
         if self.request_rate is None and (self.end_request_rate is not None or self.burstiness != 1):
             raise UsageError(
                 "--end-request-rate and --burstiness belong to a rate.", "Say the rate: --request-rate 5"

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from infra.asked import Asked, Flag
+from infra.asked import Asked, Flag, spoken
 from infra.errors import UsageError
 from serving.probe.lengths import AskedLengths, Lengths
 from serving.sizing.owned import AskedOwned
@@ -47,11 +47,14 @@ class TrafficOptions(Asked):
     @model_validator(mode="after")
     def said_in_one_way(self) -> Self:
         """Neither in none nor in several. Raises UsageError."""
-        ways = (self.requests_per_s, self.requests_per_month, self.tokens_per_month)
-        if sum(way is not None for way in ways) != 1:
+        ways = ("requests_per_s", "requests_per_month", "tokens_per_month")
+        said = [spoken(type(self), way) for way in ways if getattr(self, way) is not None]
+        if len(said) != 1:
             raise UsageError(
                 "Say how much traffic there is, in one way.",
-                "--requests-per-s 5, --requests-per-month 5M, or --tokens-per-month 2e9",
+                f"Leave out {' and '.join(said[1:])}."
+                if said
+                else "--requests-per-s 5, --requests-per-month 5M, or --tokens-per-month 2e9",
             )
         return self
 

@@ -86,8 +86,8 @@ def with_token_file(deployment: Deployment, path: str | None) -> Deployment:
         return deployment
     raise UsageError(
         "--hf-token-file is for this machine and hosts over SSH; a rented box reads its token from AWS.",
-        "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://token.txt), then: "
-        "--hf-token-parameter /hf/token",
+        "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://token.txt), "
+        "instead: --hf-token-parameter /hf/token",
     )
 
 
