@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from infra.quantity import counted
 from infra.say import is_somebody_there, notice, progress
 from serving.model.models import model as named_model
 from serving.model.models import models
+from serving.sizing.offer import Offered, offer
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
 from serving.sizing.ranking_text import (
@@ -32,13 +34,13 @@ from serving.sizing.ranking_text import (
     fitting,
     is_ahead,
     is_elsewhere,
+    listed,
     ranking_row,
 )
-from serving.sizing.size import answer_for, is_checkpoint, on, order, ranking_for
+from serving.sizing.size import answer_for, is_checkpoint, known_price, on, order, ranking_for
 from serving.sizing.size_options import Options, WhichMachine
 from serving.sizing.this_machine import local_machine
 
-OFFERED = 3
 TIMES_A_QUESTION_IS_ASKED = 3
 
 
@@ -73,7 +75,15 @@ def asking_model(
     """The same of a model, whatever deployments are called."""
     where = where.model_copy(update={"target": where.target or place_of(model, which)})
     place = place_called(where.place)
-    of_place = place.foreseen(wishes.of(where.place))
+    said = wishes.of(where.place)
+    if (
+        not (which.on or is_checkpoint(model))
+        and isinstance(place, RentsMachines)
+        and not place.says_where(said)
+    ):
+        options = sized.model_copy(update={"lora": where.lora, "region": DEFAULT_REGION})
+        raise nowhere(model, which, options, where.place)
+    of_place = place.foreseen(said)
     if where.name is not None:
         checked_name(where.name)
     if is_dry:
@@ -134,7 +144,7 @@ def chosen(
     of_place: PlaceOptions | None,
     is_dry: bool = False,
 ) -> WhichMachine:
-    """This machine where it is to be here; else one of the cheapest that hold it, as somebody says.
+    """This machine where it is to be here; else one of those that are offered, as somebody says.
 
     Nobody is asked where it could not be rented: what this machine lacks is said before, unless nothing is to be made,
     and whose licence nobody accepted. AWS is asked after that.
@@ -153,19 +163,44 @@ def chosen(
             if not any(plan.price for plan in plans):
                 seller.ask_prices(map(machine_of, plans), of_place)
                 plans = sold(holding(model, which, options, place), seller, of_place)
-    fitting = plans[:OFFERED]
-    if not fitting:
+    best = best_of(plans, model)
+    if not is_somebody_there():
+        raise UsageError(
+            f"Nobody is there to choose a machine. {named_with_why(best)}.",
+            f"Name one: --on {best[0].plan.machine.name}",
+        )
+    plan = best[picked(best)].plan
+    return which.model_copy(update={"on": plan.machine.name, "precision": plan.precision})
+
+
+def nowhere(model: str, which: WhichMachine, options: Options, place: str) -> UsageError:
+    """What to say where nobody named a region: what is offered is told all the same, by the prices of another."""
+    best = best_of(holding(model, which, options, place), model)
+    told = ""
+    if is_somebody_there():
+        show(best)
+    else:
+        told = f" {named_with_why(best)}."
+    return UsageError(
+        f"No AWS region is named: where a machine stands is not for corral to choose.{told}",
+        f"Name one, and a region: --on {best[0].plan.machine.name} --region {DEFAULT_REGION}; or set AWS_REGION",
+    )
+
+
+def best_of(plans: list[Plan], model: str) -> list[Offered]:
+    """Those that are offered. Raises DoesNotFit where there is none."""
+    if not plans:
         raise DoesNotFit(
             f"No machine corral knows there holds {model}.", f"See all: corral size {pasted(model)}"
         )
-    if not is_somebody_there():
-        which_of, names = "the cheapest" if fitting[0].price else "some", ", ".join(map(machine_of, fitting))
-        raise UsageError(
-            f"Nobody is there to choose a machine; {which_of} that hold it: {names}.",
-            f"Name one: --on {fitting[0].machine.name}",
-        )
-    plan = fitting[picked(fitting)]
-    return which.model_copy(update={"on": plan.machine.name, "precision": plan.precision})
+    return offer(plans)
+
+
+def named_with_why(best: Sequence[Offered]) -> str:
+    """Their names, each with what it is the best by, and by which region's prices."""
+    names = ", ".join(f"{each.plan.machine.name}{each.why and f' ({each.why})'}" for each in best)
+    regions = sorted({price.region for each in best if (price := known_price(each.plan))})
+    return f"Of those that hold it{f', by the prices of {listed(regions)}' if regions else ''}: {names}"
 
 
 def machine_of(plan: Plan) -> str:
@@ -197,11 +232,25 @@ def sold(plans: list[Plan], seller: RentsMachines, of_place: PlaceOptions | None
     return found
 
 
-def picked(plans: list[Plan]) -> int:
+def picked(best: Sequence[Offered]) -> int:
     """Which of them somebody wants. Raises UsageError where the answer is none."""
-    head = ("", *HEAD)
-    rows = [(str(number), *ranking_row(plan)) for number, plan in enumerate(plans, 1)]
-    notice(table(fitting([list(row) for row in (head, *rows)])[0]))
+    show(best)
+    for _ in range(TIMES_A_QUESTION_IS_ASKED):
+        print(f"Which? [1-{len(best)}] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline().strip()
+        if answer.isdecimal() and 1 <= int(answer) <= len(best):
+            return int(answer) - 1
+        if not answer:
+            break
+    raise UsageError("None was chosen; nothing was made.", "")
+
+
+def show(best: Sequence[Offered]) -> None:
+    """Tell what is offered, at which prices, and what each is the best by."""
+    plans = [each.plan for each in best]
+    rows = [[str(at), *ranking_row(each.plan), each.why] for at, each in enumerate(best, 1)]
+    columns = slice(None) if any(each.why for each in best) else slice(-1)
+    notice(table(fitting([row[columns] for row in (["", *HEAD, ""], *rows)])[0]))
     if any(map(is_ahead, plans)):
         notice(AHEAD)
     if any(map(is_elsewhere, plans)):
@@ -210,14 +259,6 @@ def picked(plans: list[Plan]) -> int:
         {f"{p.price.region}, {p.price.source}, {p.price.checked_on}" for p in plans if p.price}
     ):
         notice(wrapped("Prices: " + "; ".join(sources), ""))
-    for _ in range(TIMES_A_QUESTION_IS_ASKED):
-        print(f"Which? [1-{len(plans)}] ", end="", file=sys.stderr, flush=True)
-        answer = sys.stdin.readline().strip()
-        if answer.isdecimal() and 1 <= int(answer) <= len(plans):
-            return int(answer) - 1
-        if not answer:
-            break
-    raise UsageError("None was chosen; nothing was made.", "")
 
 
 def summary(asking: Asking) -> str:

@@ -75,8 +75,8 @@ def test_where_nobody_names_a_region_nothing_is_asked(
     assert run(["export", path, "--to", "terraform", "-o", str(tmp_path / "tf")]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: No AWS region is named: where a machine stands is not for corral to choose.",
-        "hint: Say it: --region eu-central-1; or set AWS_REGION, or the profile's: aws configure set region "
-        "eu-central-1",
+        "hint: Say it: --region us-east-1; or set AWS_REGION, or the profile's: aws configure set region "
+        "us-east-1",
     ]
     assert not (tmp_path / "tf").exists()
     profile(tmp_path, monkeypatch, "eu-central-9")

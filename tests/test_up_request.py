@@ -12,22 +12,24 @@ from renting import door, fresh
 from deploy import up_request
 from deploy.cli.main import run
 from deploy.provision_request import Where
-from deploy.targets import adapters
+from deploy.targets import adapters, licence
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ec2 import documents
 from deploy.targets.ec2 import place as ec2_place
 from deploy.targets.wishes import Wishes
 from deploy.up_request import SizedFirst, asking_up
+from infra import prices
 from infra.aws import session
 from infra.errors import CorralError
 from infra.hardware import Machine
 from serving.model import tiny
+from serving.sizing.offer import Offered
 from serving.sizing.plan import Plan
 from serving.sizing.size_options import WhichMachine
 
 NO_GPU = Machine(name="local", kind="local", gpu=None, gpus_per_host=0, vcpus=2, ram_gib=16.0)
 SCOUT = ["scout", "--precision", "int4", "--on", "g5.12xlarge", "--region", "us-east-1"]
-CHEAPEST = ["g7e.2xlarge", "g7e.4xlarge", "g6.12xlarge"]
+BEST = ["g7e.2xlarge", "p5.4xlarge", "p5en.48xlarge"]
 
 
 @pytest.fixture(autouse=True)
@@ -77,14 +79,19 @@ def answered(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "number"), [(["2"], 1), (["four", "0", "3"], 2)], ids=["at-once", "third-time"]
 )
-def test_somebody_chooses_of_the_three_cheapest(
+def test_somebody_chooses_of_the_cheapest_the_cheapest_a_token_and_the_fastest(
     lines: list[str], number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answered(monkeypatch, *lines)
     made = asked("scout")
-    assert goes(made) == ("scout", CHEAPEST[number], "ec2", 1000)
+    assert goes(made) == ("scout", BEST[number], "ec2", 1000)
     shown = capsys.readouterr().err.splitlines()
-    assert [line.split()[:2] for line in shown[1:4]] == [[str(n), name] for n, name in enumerate(CHEAPEST, 1)]
+    assert [line.split()[:2] for line in shown[1:4]] == [[str(n), name] for n, name in enumerate(BEST, 1)]
+    assert [line.split("  ")[-1].strip() for line in shown[1:4]] == [
+        "cheapest",
+        "cheapest a token",
+        "fastest",
+    ]
     assert shown[number + 1].split()[3].rstrip(",") == made.plan.precision
     assert shown[4:] == [
         "Prices: us-east-1, AWS Pricing API, as generated into aws/karpenter-provider-aws",
@@ -141,12 +148,6 @@ def test_a_region_without_prices_is_said_to_have_none(
     ("words", "variables", "code", "said"),
     [
         (
-            [],
-            {"AWS_REGION": ""},
-            2,
-            "No AWS region is named: where a machine stands is not for corral to choose.",
-        ),
-        (
             ["--zone", "eu-west-1a"],
             {},
             2,
@@ -163,7 +164,7 @@ def test_a_region_without_prices_is_said_to_have_none(
             "needs session-manager-plugin on this machine.",
         ),
     ],
-    ids=["region", "zone", "dear", "other-type", "hosts", "credentials"],
+    ids=["zone", "dear", "other-type", "hosts", "credentials"],
 )
 def test_what_must_fail_is_said_before_somebody_is_asked(
     words: list[str], variables: dict[str, str], code: int, said: str,
@@ -176,6 +177,31 @@ def test_what_must_fail_is_said_before_somebody_is_asked(
     assert run(["up", "scout", *words]) == code
     error = capsys.readouterr().err
     assert (error.splitlines()[0], "Which?" in error) == (f"error: {said}", False)
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["terminal", "pipe"])
+def test_where_no_region_is_named_machines_are_offered_by_stored_prices(
+    is_there: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The region of the hint has such prices, and Llama 4's licence grants rights to who is at home there."""
+    monkeypatch.setenv("AWS_REGION", "")
+    answered(monkeypatch, "1")
+    monkeypatch.setattr(up_request, "is_somebody_there", lambda: is_there)
+    assert run(["up", "scout"]) == 2
+    *shown, error, hint = capsys.readouterr().err.splitlines()
+    names = (
+        " Of those that hold it, by the prices of us-east-1: g7e.2xlarge (cheapest), p5.4xlarge (cheapest a token), "
+        "p5en.48xlarge (fastest)."
+    )
+    sentence = "error: No AWS region is named: where a machine stands is not for corral to choose."
+    assert error == sentence + ("" if is_there else names)
+    assert hint == "hint: Name one, and a region: --on g7e.2xlarge --region us-east-1; or set AWS_REGION"
+    assert [line.split()[1] for line in shown[1:4]] == (BEST if is_there else [])
+    assert any(line.startswith("Prices: us-east-1, ") for line in shown) == is_there
+    assert ("us-east-1" in prices.regions(), "us-east-1" in licence.known()["llama4"].regions) == (
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize("lines", [[""], [], ["x", "9", "-1"]], ids=["empty", "gone", "three-times"])
@@ -205,8 +231,9 @@ def test_a_folder_is_for_this_machine_where_no_other_is_named(tmp_path: Path) ->
     [
         (
             ["scout"], 2,
-            "error: Nobody is there to choose a machine; the cheapest that hold it: g7e.2xlarge, g7e.4xlarge, "
-            "g6.12xlarge.\nhint: Name one: --on g7e.2xlarge\n",
+            "error: Nobody is there to choose a machine. Of those that hold it, by the prices of us-east-1: "
+            "g7e.2xlarge (cheapest), p5.4xlarge (cheapest a token), p5en.48xlarge (fastest)."
+            "\nhint: Name one: --on g7e.2xlarge\n",
         ),
         (
             ["plan.json", "--on", "8xH100", "--input-tokens", "5"], 2,
@@ -431,5 +458,5 @@ def test_what_is_paid_ahead_is_told_to_who_chooses(
     ahead = plan.model_copy(update={"price": plan.price.model_copy(update={"purchase": "capacity-block"})})
     for plans, said in (([plan], False), ([plan, ahead], True)):
         answered(monkeypatch, "1")
-        assert up_request.picked(plans) == 0
+        assert up_request.picked([Offered(each, "") for each in plans]) == 0
         assert ("* paid ahead" in capsys.readouterr().err) == said

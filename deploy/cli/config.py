@@ -10,7 +10,7 @@ def config(context: typer.Context, show_all: All = False, as_json: Json = False)
 
     A flag comes before a variable (CORRAL_REGION for --region, several values with blanks between them), that before
     corral.toml of this folder, that before corral.toml of $CORRAL_HOME, which hold lines such as region =
-    "eu-central-1". The answer ends with the verbs that take them, and with the other variables that are set; with --all
+    "us-east-1". The answer ends with the verbs that take them, and with the other variables that are set; with --all
     each that is read.
     """
     from deploy.cli.settings import TAKEN_BY, OfCorral, settings

@@ -215,7 +215,7 @@ def of_file(path: Path) -> dict[str, Any]:
             f"{path} cannot be read: {error.strerror}.", f"See what it is: ls -l {FILE}"
         ) from None
     except DocumentError as error:
-        raise UsageError(error.message, "It holds lines such as region = 'eu-central-1'.") from None
+        raise UsageError(error.message, "It holds lines such as region = 'us-east-1'.") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is no text in UTF-8.", f"See what it is: file {pasted(path)}") from None
     except (ValueError, RecursionError) as error:

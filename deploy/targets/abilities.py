@@ -34,6 +34,10 @@ class PreparesToServe(Protocol):
 class RentsMachines(Protocol):
     """Which of many machines it will be can be somebody's choice: what must fail is told before that is asked."""
 
+    def says_where(self, wishes: Any) -> bool:
+        """Whether somebody said where it is to be, as far as it has to be said."""
+        ...
+
     def require_here(self) -> None:
         """Raise for what renting lacks on this machine, whatever is rented: AuthError, HostError."""
         ...

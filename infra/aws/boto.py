@@ -16,6 +16,7 @@ from infra.aws.request import Request
 from infra.cloud_init import packed
 from infra.errors import UsageError
 from infra.fetch.authorities import bundle, trust_named
+from infra.prices import DEFAULT_REGION
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 60
@@ -166,7 +167,7 @@ def default_region() -> str:
 
     Raises UsageError where that is none of AWS's, AuthError for a profile that does not exist.
     """
-    return checked_regions((named_region() or "us-east-1",))[0]
+    return checked_regions((named_region() or DEFAULT_REGION,))[0]
 
 
 def configured_region() -> str:
@@ -178,7 +179,8 @@ def configured_region() -> str:
     if not region:
         raise UsageError(
             "No AWS region is named: where a machine stands is not for corral to choose.",
-            "Say it: --region eu-central-1; or set AWS_REGION, or the profile's: aws configure set region eu-central-1",
+            f"Say it: --region {DEFAULT_REGION}; or set AWS_REGION, or the profile's: aws configure set region "
+            f"{DEFAULT_REGION}",
         )
     return checked_regions((region,))[0]
 

@@ -16,6 +16,13 @@ from serving.sizing.plan import Plan
 require_here = prerequisites.require
 
 
+def says_where(wishes: Ec2Options) -> bool:
+    """Whether the wishes, or AWS's own setting here, name a region."""
+    from infra.aws.boto import named_region  # slow to import
+
+    return bool(wishes.regions or named_region())
+
+
 def check_sold(plan: Plan, wishes: Ec2Options) -> None:
     """Raise UsageError where what is rented for a plan is not sold as it is wished for."""
     ordering.as_sold(plan, wishes)

@@ -51,7 +51,7 @@ from serving.vllm.events import Event
 
 examined = examining.examined
 look, make, remove, push_weights = rental.look, rental.make, takedown.remove, weights_upload.push
-require_here, check_sold = offered.require_here, offered.check_sold
+says_where, require_here, check_sold = offered.says_where, offered.require_here, offered.check_sold
 ask_prices, stored_cost, outlined = offered.ask_prices, offered.stored_cost, offered.outlined
 
 
