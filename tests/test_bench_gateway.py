@@ -40,12 +40,16 @@ def test_what_a_gateway_adds_is_judged() -> None:
 
 def test_what_lies_between_rounds_before_the_real_engine_is_judged_where_it_is_sure() -> None:
     """Four rounds; half an interval is 3.182 (Student's t, 3 degrees) of the standard deviation over 2."""
-    direct = Asked(20.0, 21.0, 2.0, 100.0, 1.0, 0.0)
-    through = (Asked(20.4, 23.9, math.nan, 90.0, 1.1, 60.0), Asked(20.6, 24.1, 3.5, 90.0, 1.3, 62.0))
+    direct = Asked([20.0, 30.0, 21.0], 20.0, 21.0, 2.0, 100.0, 1.0, 0.0)
+    through = (
+        Asked([20.5, math.nan, 21.6], 20.4, 23.9, math.nan, 90.0, 1.1, 60.0),
+        Asked([20.4, 31.2, 21.7], 20.6, 24.1, 3.5, 90.0, 1.3, 62.0),
+    )
     text = beside({1: [(direct, through[number % 2]) for number in range(4)]}, {1: 4.704})
     assert text.splitlines() == [
         "| streams | | direct | gateway | difference | 95 % | bound | |",
         "|---|---|---|---|---|---|---|---|",
+        "| 1 | TTFT of the same request, ms | 21.00 | 21.60 | +0.60 | +0.40 to +1.20 | +1.0 | not settled |",
         "| 1 | TTFT p50, ms | 20.00 | 20.50 | +0.50 | +0.32 to +0.68 | +1.0 | ok |",
         "| 1 | TTFT mean, ms | 21.00 | 24.00 | +3.00 | +2.82 to +3.18 | +1.0 | MISSED |",
         "| 1 | TTFT mean outside the engine, ms | 2.00 | 3.50 | +1.50 | +1.50 to +1.50 | +1.0 | MISSED |",
@@ -55,8 +59,8 @@ def test_what_lies_between_rounds_before_the_real_engine_is_judged_where_it_is_s
         " tokens",
     ]
     once = beside({4: [(direct, direct._replace(outside_ms=math.nan))]}, {4: 9.0}).splitlines()
-    assert once[2] == "| 4 | TTFT p50, ms | 20.00 | 20.00 | +0.00 | -inf to +inf | +1.0 | not settled |"
+    assert once[3] == "| 4 | TTFT p50, ms | 20.00 | 20.00 | +0.00 | -inf to +inf | +1.0 | not settled |"
     assert (
-        once[4]
+        once[5]
         == "| 4 | TTFT mean outside the engine, ms | - | - | +nan | +nan to +nan | +1.0 | not settled |"
     )

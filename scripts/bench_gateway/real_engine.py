@@ -6,6 +6,8 @@ too; both with the same prompts (64 tokens in, 32 out; the engine caches none) a
 Rates: those of a closed loop of 1, 4 and 16 streams before the rounds; 16 is what this engine bears on one core.
 TTFT: from the sending of each request. "Outside the engine" is its mean less the mean that the engine itself tells of
 the same requests (vllm:time_to_first_token_seconds), so that what waits for a step of the engine's is not in it.
+"The same request": each beside itself, asked the other way; the median of the differences, with its interval, which
+takes requests to be independent, so that it holds only where nothing else is at work.
 Differences: through the gateway less direct, round by round; their mean with its 95 % interval (Student's t).
 """
 
@@ -66,9 +68,10 @@ def one(url: str, way: int, members: Iterable[int], rate: float, seed: int) -> A
     before_s = sum(map(cpu_s, members))
     requests = math.ceil(rate * SECONDS)
     shape = ("--request-rate", f"{rate:.3f}", "--requests", str(requests), "--seed", str(seed))
-    report, began = asked(f"http://127.0.0.1:{way}", *shape, engine=url)
+    report, began, ttfts_ms = asked(f"http://127.0.0.1:{way}", *shape, engine=url)
     ttft_s = report["from_send"].get("ttft_s", report["ttft_s"])
     return Asked(
+        ttfts_ms,
         ttft_p50_ms=ttft_s["p50"] * 1e3,
         ttft_mean_ms=ttft_s["mean"] * 1e3,
         outside_ms=ttft_s["mean"] * 1e3 - engines_own_ms(url, began, requests),
@@ -78,28 +81,27 @@ def one(url: str, way: int, members: Iterable[int], rate: float, seed: int) -> A
     )
 
 
-def asked(address: str, *shape: str, engine: str = "") -> tuple[dict[str, Any], dict[str, float]]:
-    """The probe's report, and the engine's counters as they were when its load began."""
+def asked(
+    address: str, *shape: str, engine: str = ""
+) -> tuple[dict[str, Any], dict[str, float], list[float]]:
+    """The probe's report, the engine's counters as they were when its load began, and the TTFT of each request."""
     began: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *pinned(CORE, "nice", "-n", "-20"),
-            str(ROOT / PROGRAM),
-            "probe",
-            address,
-            *shape,
-            *REQUEST,
-        ]
-        command += ["--json", "--output", folder]
+        results = Path(folder) / "results.jsonl"
+        command = [*pinned(CORE, "nice", "-n", "-20"), str(ROOT / PROGRAM), "probe", address, "--json"]
+        command += [*shape, *REQUEST, "--output", folder]
         with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) as probe:
             while engine and not began and probe.poll() is None:
-                if has_begun(Path(folder) / "results.jsonl"):
+                if has_begun(results):
                     began = counters(engine)
                 time.sleep(0.002)
             out, err = probe.communicate()
-    if probe.returncode not in (0, INVALID):
-        sys.exit(f"corral probe ended with {probe.returncode}: {err.strip()[-300:]}")
-    return json.loads(out), began
+        if probe.returncode not in (0, INVALID):
+            sys.exit(f"corral probe ended with {probe.returncode}: {err.strip()[-300:]}")
+        requests = [json.loads(line) for line in results.read_text().splitlines()[1:-1]]
+    requests.sort(key=lambda each: each["scheduled_us"])
+    ttfts_ms = [each["gaps_us"][0] / 1e3 if each["gaps_us"] else math.nan for each in requests]
+    return json.loads(out), began, ttfts_ms
 
 
 def has_begun(results: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from serving.probe.significance import t_within
@@ -86,6 +86,8 @@ def page(measured: Mapping[tuple[str, str], Measured]) -> str:
 class Asked(NamedTuple):
     """One open loop before the real engine, by one way."""
 
+    ttfts_ms: Sequence[float]
+    """Of each request, in the order of its schedule; NaN where it has none."""
     ttft_p50_ms: float
     ttft_mean_ms: float
     outside_ms: float
@@ -108,19 +110,21 @@ def beside(rows: Mapping[int, Sequence[tuple[Asked, Asked]]], rates: Mapping[int
     lines = ["| streams | | direct | gateway | difference | 95 % | bound | |", "|---" * 8 + "|"]
     about = []
     for streams, rounds in rows.items():
+        same = known(pair for one, other in rounds for pair in zip(one.ttfts_ms, other.ttfts_ms, strict=True))
+        shown = [statistics.median(values) for values in zip(*same, strict=True)]
+        p50, low, high = middle([other - one for one, other in same])
+        lines.append(added(streams, "TTFT of the same request, ms", shown, p50, low, high))
         for title, figure in ADDED.items():
-            pairs = [(getattr(one, figure), getattr(other, figure)) for one, other in rounds]
-            pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
+            pairs = known((getattr(one, figure), getattr(other, figure)) for one, other in rounds)
+            shown = [statistics.mean(values) for values in zip(*pairs, strict=True)]
             mean, half = difference([other - one for one, other in pairs])
-            lines.append(
-                line(streams, title, pairs, f"{mean:+.2f}", f"{mean - half:+.2f} to {mean + half:+.2f}")
-                + f" +{MOST_ADDED_MS} | {settled(mean - half, mean + half, MOST_ADDED_MS)} |"
-            )
-        pairs = [(one.tokens_per_s, other.tokens_per_s) for one, other in rounds]
-        mean, half = difference([other / one for one, other in pairs])
+            lines.append(added(streams, title, shown, mean, mean - half, mean + half))
+        speeds = [statistics.mean(each[way].tokens_per_s for each in rounds) for way in (0, 1)]
+        mean, half = difference([other.tokens_per_s / one.tokens_per_s for one, other in rounds])
         lines.append(
-            line(streams, "tokens/s", pairs, f"{mean:.3f} of it", f"{mean - half:.3f} to {mean + half:.3f}")
-            + f" {LEAST_OF_DIRECT} | {settled(-mean - half, half - mean, -LEAST_OF_DIRECT)} |"
+            f"| {streams} | tokens/s | {speeds[0]:,.2f} | {speeds[1]:,.2f} | {mean:.3f} of it"
+            f" | {mean - half:.3f} to {mean + half:.3f} | {LEAST_OF_DIRECT}"
+            f" | {settled(-mean - half, half - mean, -LEAST_OF_DIRECT)} |"
         )
         held = [f"{statistics.mean(each[way].streams for each in rounds):.1f}" for way in (0, 1)]
         cpu_ms = statistics.mean(other.cpu_ms_per_1000_tokens for _, other in rounds)
@@ -131,10 +135,18 @@ def beside(rows: Mapping[int, Sequence[tuple[Asked, Asked]]], rates: Mapping[int
     return "\n".join([*lines, "", *about])
 
 
-def line(streams: int, title: str, pairs: Sequence[tuple[float, float]], mean: str, within: str) -> str:
-    """The first cells of a figure's line."""
-    cells = (f"{statistics.mean(values):,.2f}" for values in zip(*pairs, strict=True))
-    return f"| {streams} | {title} | {' | '.join(cells) if pairs else '- | -'} | {mean} | {within} |"
+def known(pairs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those of which both are."""
+    return [pair for pair in pairs if not any(map(math.isnan, pair))]
+
+
+def added(streams: int, title: str, shown: Sequence[float], ms: float, low: float, high: float) -> str:
+    """The line of a figure: direct, through the gateway, and what that adds."""
+    cells = " | ".join(f"{value:,.2f}" for value in shown) or "- | -"
+    return (
+        f"| {streams} | {title} | {cells} | {ms:+.2f} | {low:+.2f} to {high:+.2f} | +{MOST_ADDED_MS}"
+        f" | {settled(low, high, MOST_ADDED_MS)} |"
+    )
 
 
 def difference(values: Sequence[float]) -> tuple[float, float]:
