@@ -63,9 +63,7 @@ def newest_results(word: str) -> Path:
 
 def unprobed(name: str) -> DocumentError:
     """What to say of a deployment that was not probed by its name."""
-    return DocumentError(
-        f"{name} was not probed by its name.", f"Probe it: corral probe {name} --concurrency 16"
-    )
+    return DocumentError(f"{name} was not probed by its name.", f"Probe it: corral probe {name}")
 
 
 def newest_probe(name: str, is_needed: bool = True) -> ProbeReport | None:

@@ -102,7 +102,7 @@ def test_calibrate_takes_its_plan_and_its_newest_probe(
 ) -> None:
     assert run(["calibrate", "scout"]) == 4
     assert capsys.readouterr().err.splitlines() == [
-        "error: scout was not probed by its name.", "hint: Probe it: corral probe scout --concurrency 16",
+        "error: scout was not probed by its name.", "hint: Probe it: corral probe scout",
     ]  # fmt: skip
     probe = tmp_path / "monday" / "probe.json"
     PROBE.write(probe)
@@ -250,7 +250,7 @@ def test_a_fleet_is_made_ready_again_where_it_is(
 
 def test_a_probe_is_shown_and_compared_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["probe", "report", "scout"]) == 4
-    none = "error: scout was not probed by its name.\nhint: Probe it: corral probe scout --concurrency 16\n"
+    none = "error: scout was not probed by its name.\nhint: Probe it: corral probe scout\n"
     assert capsys.readouterr().err == none
     results, another = tmp_path / "monday", tmp_path / "tuesday"
     results.mkdir()

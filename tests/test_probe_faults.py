@@ -20,12 +20,12 @@ from fake_server import FakeServer
 from probing import on_any_machine
 
 from deploy.cli.main import run as corral
-from deploy.cli.probe import lengths_of
+from deploy.probe_as_planned import lengths_of, load_as_planned
 from deploy.targets.deployment import Deployment, make
 from deploy.targets.place import Status
 from infra.errors import EndpointError
 from serving.probe import attack, metrics, results
-from serving.probe.probe_options import RunWorkloadOptions, workload_of
+from serving.probe.probe_options import LoadOptions, RunWorkloadOptions, load_of, workload_of
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
 from serving.sizing.plan import Plan, Workload
@@ -482,6 +482,35 @@ def test_what_is_asked_by_a_name_is_of_the_lengths_it_was_planned_for(
         shown["input_tokens"],
         shown["output_tokens"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("urls", "typed", "servers", "at_once", "said"),
+    [
+        ([URL], {}, 1, 8, ""),
+        (["scout-prod"], {}, 1, 4, "4 at once"),
+        ([URL, "scout-prod"], {"requests": 20}, 1, 4, "4 at once"),
+        (["scout-prod"], {}, 3, 12, "4 on each of 3 servers at once"),
+        (["scout-prod"], {"concurrency": 8}, 3, 8, ""),
+        (["scout-prod"], {"request_rate": 2}, 1, None, ""),
+        (["scout-prod"], {"request_rate": math.inf}, 1, None, ""),
+    ],
+)
+def test_by_a_name_as_many_are_sent_at_once_as_it_was_planned_for(
+    urls: list[str],
+    typed: dict[str, float],
+    servers: int,
+    at_once: int | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """compare holds the plan against what was measured at its load, and at no other."""
+    planned_for(monkeypatch, 2000, 300)
+    made = load_of(load_as_planned(urls, LoadOptions.of(typed), servers))
+    assert (made.concurrency, made.requests) == (at_once, typed.get("requests", 128))
+    told = f"probe: {said}, as scout-prod was planned for; another number: --concurrency\n" if said else ""
+    assert capsys.readouterr() == ("", told)
 
 
 def test_a_deployment_is_probed_by_its_name(

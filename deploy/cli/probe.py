@@ -73,14 +73,15 @@ def run(
     Several endpoints, or --repeat, have several runs in turns, and the differences with what lies between runs.
     """
     from deploy.newest import dated_folder
+    from deploy.probe_as_planned import lengths_of, load_as_planned
     from infra.say import emit, progress
     from serving.probe.probe_options import load_of, slo_of, trace_of, workload_of
     from serving.probe.report_text import progress_line, report_text
     from serving.probe.run import run as probe
 
     targets = [answering(url, endpoint) for url in urls]
-    asked = load_of(load, trace_of(load.replay))
     lengths = lengths_of(urls, workload, load.replay)
+    asked = load_of(load_as_planned(urls, load, targets[0].servers), trace_of(load.replay))
     requests, *_ = [workload_of(workload, each.api, load.seed, load.replay, lengths) for each in targets]
     folder, slo = load.output or dated_folder("probes"), slo_of(limits.goodput)
 
@@ -189,6 +190,7 @@ def sweep(
     The answer says which it is: saturated, not saturated up to --limit, refused beyond, limited by the client.
     """
     from deploy.newest import dated_folder
+    from deploy.probe_as_planned import lengths_of
     from infra.say import emit, progress, say
     from serving.probe.probe_options import slo_of, workload_of
     from serving.probe.report_text import progress_line
@@ -218,56 +220,30 @@ def sweep(
 def note_newest(url: str, folder: Path) -> None:
     """Where the results of a deployment that was named are found by its name."""
     from deploy.newest import note
-    from deploy.targets.deployment import names
+    from deploy.probe_as_planned import is_deployment
 
-    if is_named(url, names()):
+    if is_deployment(url):
         note("probes", url, folder)
 
 
 def next_of(url: str) -> str:
     """The line after the results of a deployment that was named: its next step."""
     from deploy.next_step import next_line
-    from deploy.targets.deployment import load, names
+    from deploy.probe_as_planned import is_deployment
+    from deploy.targets.deployment import load
 
-    return f"\n{next_line(load(url), 'serving')}" if is_named(url, names()) else ""
-
-
-def is_named(url: str, names: tuple[str, ...]) -> bool:
-    """Whether a deployment is meant, and no address."""
-    return "/" not in url and url in names
-
-
-def lengths_of(urls: list[str], asked: WorkloadOptions, replay: Path | None = None) -> tuple[int, int]:
-    """Tokens of a prompt and of an answer where none were typed: what the first that is a deployment was planned for.
-
-    What is taken of a plan is told.
-    """
-    from deploy.targets.deployment import load, names
-    from infra.say import progress
-    from serving.probe.probe_options import USUAL_LENGTHS
-
-    name = next((url for url in urls if is_named(url, names())), None)
-    if name is None:
-        return USUAL_LENGTHS
-    planned = load(name).plan.workload
-    said = []
-    if asked.input_tokens is None and not (asked.prompts or replay):
-        said.append(f"{planned.input_tokens:,} tokens in")
-    if asked.output_tokens is None:
-        said.append(f"{planned.output_tokens:,} tokens out")
-    if said:
-        progress(f"probe: {', '.join(said)}, as {name} was planned for")
-    return planned.input_tokens, planned.output_tokens
+    return f"\n{next_line(load(url), 'serving')}" if is_deployment(url) else ""
 
 
 def answering(url: str, endpoint: EndpointOptions) -> "Target":
     """At whom: a URL or, by its name, a deployment where it answers, and what it was planned for."""
     from deploy.line import status
+    from deploy.probe_as_planned import is_deployment
     from deploy.targets.deployment import NAME_PATTERN, load, names
     from infra.errors import EndpointError, UsageError
     from serving.probe.endpoint_options import target_of
 
-    if not is_named(url, names()):
+    if not is_deployment(url):
         if NAME_PATTERN.fullmatch(url):
             raise UsageError(
                 f"{url!r} is neither a deployment here nor the URL of a server.",

@@ -68,7 +68,7 @@ class LoadOptions(RepeatableOptions):
     heading: ClassVar[str] = "The load"
 
     concurrency: Annotated[int | None, Field(ge=1, le=MOST_CONCURRENCY, examples=[8])] = None
-    """Closed loop: this many requests at any time. [8]"""
+    """Closed loop: this many requests at any time. [of a NAME its plan's for each server, else 8]"""
     request_rate: Annotated[Rate | None, Field(examples=[5])] = None
     """Open loop: this many a second; inf: all at once."""
     burstiness: Evenness = 1.0
