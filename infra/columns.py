@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from infra import terminal
+from infra.fitted import GLUE, glued
 from infra.printable import sentence
 
 WIDTH = 100
@@ -93,17 +94,26 @@ def on_a_line(text: str, lead: int, stream: TextIO | None = None) -> str:
     if room is None:
         return text
     indent = " " * lead
-    return textwrap.fill(
-        text,
+    lines = textwrap.fill(
+        glued(text),
         max(room, lead + NARROWEST),
         initial_indent=indent,
         subsequent_indent=indent,
         break_on_hyphens=False,
         break_long_words=False,
-    ).removeprefix(indent)
+    )
+    return lines.removeprefix(indent).replace(GLUE, " ")
 
 
 def wrapped(text: str, lead: str = INDENT) -> str:
     """A paragraph; its first line begins with `lead`, the others with two blanks."""
-    room = min(WIDTH, terminal.width(sys.stdout) or WIDTH)
-    return textwrap.fill(text, room, initial_indent=lead, subsequent_indent=INDENT, break_on_hyphens=False)
+    there = terminal.width(sys.stdout)
+    text, room = (text, WIDTH) if there is None else (glued(text), min(WIDTH, there))
+    return textwrap.fill(
+        text,
+        room,
+        initial_indent=lead,
+        subsequent_indent=INDENT,
+        break_on_hyphens=False,
+        break_long_words=there is None,
+    ).replace(GLUE, " ")

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from infra.errors import CorralError
+from infra.fitted import fitted
 from infra.printable import as_number, printable, printable_json, refusal, sentence
 from infra.terminal import is_terminal, painted
 
@@ -44,9 +45,9 @@ QUIET = "CORRAL_QUIET"
 only_looking: ContextVar[bool] = ContextVar("only_looking", default=False)
 
 
-def say(text: str) -> None:
-    """Print a result for a person."""
-    print(printable(text))
+def say(text: str, as_it_is: bool = False) -> None:
+    """Print a result for a person; as it is where a program is to read it, or a shell."""
+    print(printable(text) if as_it_is else fitted(printable(text), sys.stdout))
 
 
 def is_quiet() -> bool:
@@ -69,7 +70,7 @@ def notice(text: str, label: str = "") -> None:
         return
     try:
         before = painted(label, STYLES[label.strip(": ")], sys.stderr) if label else ""
-        print(before + printable(text), file=sys.stderr, flush=True)
+        print(before + fitted(printable(text), sys.stderr, len(label)), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
@@ -95,12 +96,13 @@ def warn(text: str) -> None:
         notice(sentence(text), "warning: ")
 
 
-def emit(record: Any, text: str, as_json: bool) -> None:
-    """Print a record as JSON, or the given text, which begins with the answer.
+def emit(record: Any, text: str, as_json: bool, as_it_is: bool = False) -> None:
+    """Print a record as JSON, or the given text, which begins with the answer; as it is where it is a file's.
 
     A reader that went away (`| head`) leaves the verb to its end: its exit code is the answer too.
     """
-    answer, *rest = printable(text).split("\n")
+    text = printable(text)
+    answer, *rest = (text if as_it_is else fitted(text, sys.stdout)).split("\n")
     said = "\n".join([painted(answer, "bold", sys.stdout), *rest])
     try:
         print(printable(printable_json(record.model_dump_json(indent=2))) if as_json else said, flush=True)

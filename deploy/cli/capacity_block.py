@@ -21,7 +21,7 @@ def list_offerings(instance_type: Type, asked: BlockOptions, as_json: Json = Fal
     from deploy.targets.ec2.blocks import listed, offered
     from infra.say import say
 
-    say(listed(offered(instance_type, asked), as_json))
+    say(listed(offered(instance_type, asked), as_json), as_json)
 
 
 @app.command("buy")
@@ -39,4 +39,4 @@ def buy(
     checked_offering(offering_id)
     block = chosen(offered(instance_type, asked), offering_id, instance_type)
     confirm(block, asked.yes_i_pay)
-    say(bought(block, run(block), as_json))
+    say(bought(block, run(block), as_json), as_json)

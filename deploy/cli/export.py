@@ -37,4 +37,4 @@ def export(
     for note in rendered.notes:
         progress(note)
     if as_json or not options.output:
-        emit(rendered, shown(rendered), as_json)
+        emit(rendered, shown(rendered), as_json, as_it_is=True)

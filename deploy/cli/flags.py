@@ -10,6 +10,8 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from deploy.cli.narrow import Line
+
 
 def deployed(incomplete: str) -> list[str]:
     """The deployments whose names begin so, for a shell that completes."""
@@ -51,6 +53,8 @@ class Command(TyperCommand):
     What settings keep is as good as typed, for the verbs that take them.
     """
 
+    context_class = Line
+
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
         """The context of a line; nothing kept is read before a value is asked for, so a help never needs it."""
         from deploy.cli.settings import TAKEN_BY, defaults
@@ -90,6 +94,8 @@ def examples() -> dict[str, list[str]]:
 
 class Group(TyperGroup):
     """Verbs below one: said alone, it shows them."""
+
+    context_class = Line
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """What was typed; nothing is as good as the wish for help."""

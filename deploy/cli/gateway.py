@@ -34,7 +34,7 @@ def start(name: Name, asked: GatewayOptions, dry_run: DryRun = False, as_json: J
     deployment = load(name)
     if dry_run:
         text = settings(deployment, asked, "(the engine's key)")
-        emit(GatewayConfig(haproxy_cfg=text), text, as_json)
+        emit(GatewayConfig(haproxy_cfg=text), text, as_json, as_it_is=True)
         return
     now = run(deployment, asked)
     emit(now, shown(now), as_json)

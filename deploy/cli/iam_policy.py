@@ -10,4 +10,4 @@ def iam_policy(asked: PolicyOptions) -> None:
     from deploy.targets.ec2.policy_request import policy_for
     from infra.say import say
 
-    say(json.dumps(policy_for(asked), indent=2))
+    say(json.dumps(policy_for(asked), indent=2), as_it_is=True)

@@ -29,7 +29,7 @@ def provision(
     asking = asking_for(what, where, wishes, is_dry=dry_run)
     if dry_run:
         asked = requests(asking.deployment, asking.wishes)
-        say(shown(asked) if as_json else dry_text(asking, len(asked)))
+        say(shown(asked) if as_json else dry_text(asking, len(asked)), as_it_is=as_json)
         return
     made = run(asking.deployment, asking.wishes, approval(yes))
     ready = provisioned(made, place_of(made).where(made))

@@ -17,4 +17,4 @@ def schema(
     from deploy.cli.printed import schema
     from infra.say import say
 
-    say(json.dumps(schema(" ".join(verb)), indent=2))
+    say(json.dumps(schema(" ".join(verb)), indent=2), as_it_is=True)

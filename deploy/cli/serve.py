@@ -48,7 +48,7 @@ def serve(
         emit(answering, f"{text}\n{next_line(deployment, 'serving')}", as_json)
 
     if dry_run:
-        say(command(shown(deployment, asked), as_json))
+        say(command(shown(deployment, asked), as_json), as_it_is=True)
         return
     if asked.supervise:
         from deploy.supervise import supervise

@@ -44,7 +44,7 @@ def status(
     if asked.history:
         if name is None:
             raise UsageError("A history is one deployment's.", "Name it; which there are: corral status")
-        say(happened(history_of(load(name)), as_json))
+        say(happened(history_of(load(name)), as_json), as_json)
         return 0
     if name is not None:
         deployment = load(name)
@@ -53,5 +53,5 @@ def status(
         return 0 if current.state in ("serving", "starting", "provisioned", "stopped") else 7
     if not home().is_dir():
         progress(f"{sentence(str(home()))} {'is no folder' if home().exists() else 'does not exist (yet)'}.")
-    say(listed(statuses(names()), as_json))
+    say(listed(statuses(names()), as_json), as_json)
     return 0

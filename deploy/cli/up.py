@@ -45,7 +45,7 @@ def up(
     asking = asking_up(what, which, sized, where, wishes, is_dry=dry_run)
     if dry_run:
         asked = requests(asking.deployment, asking.wishes)
-        say(shown(asked) if as_json else dry_text(asking, len(asked)))
+        say(shown(asked) if as_json else dry_text(asking, len(asked)), as_it_is=as_json)
         return
     about = "" if is_plan(what) else summary(asking)
     answering = run(asking.deployment, asking.wishes, approval(yes, about))

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from deploy.cli.flags import Command, verb
+from deploy.cli.narrow import Line
 from infra.home import home
 
 WORK = {
@@ -102,6 +103,8 @@ class Commands(MutableMapping[str, Any]):
 
 class Verbs(TyperGroup):
     """The program's verbs."""
+
+    context_class = Line
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
