@@ -4,6 +4,7 @@ What it makes of what has come is in test_probe_reader.
 """
 
 import ctypes
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -112,6 +113,62 @@ def test_a_drain_that_had_room_for_all_has_read_what_had_come(
     for pair in pairs:
         pair[0].close()
         pair[1].close()
+
+
+@pytest.mark.parametrize(("sockets", "size"), [(1, 3 * 65536 + 5), (1, 2 * 65536), (20, 65536)])
+def test_what_one_drain_has_left_the_next_ones_read(
+    drained: tuple[CompiledReader, Tally], sockets: int, size: int
+) -> None:
+    """Although nothing more comes: of a socket that held more than a read takes, and those there was no room for."""
+    reader, _ = drained
+    pairs = [socket.socketpair() for _ in range(sockets)]
+    heard = [Heard() for _ in pairs]
+    streams = [reader.add(each, ours) for each, (ours, _) in zip(heard, pairs, strict=True)]
+    for ours, theirs in pairs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        assert theirs.send(bytes(size)) == size
+    while has_something(reader):
+        reader._drain()
+    said: Any = [each.said for each in heard]
+    assert [sum(len(data) for data, _, _ in each) for each in said] == [size] * len(streams)
+    for pair in pairs:
+        pair[0].close()
+        pair[1].close()
+
+
+def test_the_end_that_came_with_a_counted_text_is_heard(drained: tuple[CompiledReader, Tally]) -> None:
+    reader, tally = drained
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        ours = socket.create_connection(door.getsockname())
+        theirs, _ = door.accept()
+    ours.setblocking(False)
+    heard = Heard()
+    stream = reader.add(heard, ours)
+    assert stream is not None
+    stream.arm((b'{"t":"', b'"}'))
+    theirs.sendall(b'11\r\ndata: {"t":"a"}\n\n\r\n')
+    theirs.close()
+    assert has_ended(ours)
+    while has_something(reader):
+        reader._drain()
+        if heard.said:
+            reader.remove(ours, stream)
+    said: Any = heard.said
+    assert (stream.stamped, tally.events, [data for data, _, _ in said]) == (1, 1, [b""])
+    ours.close()
+
+
+def has_something(reader: CompiledReader) -> bool:
+    """As the loop asks, which takes nothing from it."""
+    return bool(select.select([reader._poller], [], [], 0)[0])
+
+
+def has_ended(sock: socket.socket) -> bool:
+    """Whether the peer's end has come, behind whatever came before it."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(5000))
 
 
 def test_where_nothing_comes_a_timer_lets_it_look(drained: tuple[CompiledReader, Tally]) -> None:

@@ -94,11 +94,14 @@ static int plain_text(const struct stream *stream, const char *data, int bytes) 
     return newest && behind - text > newest && !memcmp(data + text, stream->newest, (size_t)newest) ? 0 : behind - text;
 }
 
-// Add a connection's socket to those that drain() reads; 0 or an errno.
-int watch(int poller, struct stream *stream) {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = stream};
-    return epoll_ctl(poller, EPOLL_CTL_ADD, stream->fd, &event) ? errno : 0;
+// Edges, since a level would be looked at once more after each read.
+static int look_at(int poller, int how, struct stream *stream) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = stream};
+    return epoll_ctl(poller, how, stream->fd, &event) ? errno : 0;
 }
+
+// Add a connection's socket to those that drain() reads; 0 or an errno.
+int watch(int poller, struct stream *stream) { return look_at(poller, EPOLL_CTL_ADD, stream); }
 
 // Read the socket once; how many bytes there were.
 static int64_t read_once(struct stream *stream, int64_t offset_ns, struct batch *batch, int *used) {
@@ -155,8 +158,15 @@ void drain(int poller, int64_t offset_ns, int rests, struct batch *batch) {
             continue;
         }
         for (int i = 0; i < found; i++) {
-            if (used + READ_BYTES > ROOM_BYTES) all = 0;
-            else if (ready[i].data.ptr) all &= read_once(ready[i].data.ptr, offset_ns, batch, &used) < READ_BYTES;
+            struct stream *stream = ready[i].data.ptr;
+            if (!stream) continue; // the timer
+            int counted = batch->counted, room = used + READ_BYTES <= ROOM_BYTES;
+            int emptied = room && read_once(stream, offset_ns, batch, &used) < READ_BYTES;
+            all &= emptied;
+            // Whatever is not plainly one text and all there was is looked at again, as a level would be: an end that
+            // came with the text makes no edge of its own.
+            if (!emptied || batch->counted == counted || ready[i].events != EPOLLIN)
+                look_at(poller, EPOLL_CTL_MOD, stream);
         }
     }
     if (all && batch->counted + batch->handed < READS) batch->looked_ns = began_ns;
