@@ -116,8 +116,11 @@ def test_a_price_that_is_not_stored_is_left_to_the_preflight_to_ask_for(deployme
 
 def test_when_every_stored_price_is_above_the_limit_aws_is_not_asked(deployment: Deployment) -> None:
     types = ("g5.24xlarge", "g5.12xlarge")
-    with pytest.raises(UsageError, match="5.67 USD per hour is more than --max-usd-per-hour 5"):
-        order(deployment, instance_types=types, max_usd_per_hour=5.0)
+    with pytest.raises(UsageError) as caught:
+        order(deployment, instance_types=types, max_usd_per_hour=5.67)
+    assert caught.value.message == "5.672 USD per hour is more than --max-usd-per-hour 5.67."
+    assert caught.value.hint.startswith("Raise it to 5.68, or plan for a cheaper machine (corral size ")
+    assert order(deployment, instance_types=types, max_usd_per_hour=5.68).max_usd_per_hour == 5.68
     assert order(deployment, instance_types=types, max_usd_per_hour=6.0).max_usd_per_hour == 6.0
     assert order(deployment, purchases=("spot",), max_usd_per_hour=3.0).max_usd_per_hour == 3.0
 

@@ -27,6 +27,12 @@ from infra.errors import UsageError
         ("daily 6-22", 112, 7),
         ("every day 0-24", 168, 0),
         ("24/7", 168, 0),
+        ("mon 10pm-6", 8, 1),
+        ("mon 9-5pm", 8, 1),
+        ("mon 8am-12", 4, 1),
+        ("mon 9am-5am", 20, 1),
+        ("mon 13-5", 16, 1),
+        ("mon 0-5, tue 0-5am", 10, 2),
     ],
 )
 def test_the_hours_and_starts_of_a_week(text: str, hours_per_week: float, starts_per_week: int) -> None:
@@ -62,3 +68,25 @@ def test_what_is_no_schedule_is_refused_with_one_that_is(text: str, sentence: st
     with pytest.raises(UsageError) as caught:
         schedule(text)
     assert (caught.value.message, caught.value.hint) == (sentence, 'For example: --schedule "mon-fri 8-19"')
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "meant"),
+    [
+        ("weekdays 9-5", "9-5", "weekdays 9-17"),
+        ("mon - fri 8:30-5:30, sat 9-13", "8:30-5:30", "mon-fri 8:30-17:30 sat 9-13"),
+        ("daily 12-8", "12-8", "daily 12-20"),
+        ("mon 9am - 5", "9am-5", "mon 9-17"),
+        ("mon 9-5am", "9-5am", "mon 21-5"),
+        ("sat 1-5 pm", "1-5pm", "sat 13-17"),
+        ("mon 7-12, mon 1-3:30pm", "1-3:30pm", "mon 7-12 mon 13-15:30"),
+    ],
+)
+def test_hours_that_may_be_meant_by_a_clock_of_twelve_are_asked_back(text: str, word: str, meant: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        schedule(text)
+    assert (caught.value.message, caught.value.hint) == (
+        f"The schedule {text!r} has {word!r}, which may be meant by a clock of twelve hours.",
+        f'Write hours to 24, or am and pm with both. Is it: --schedule "{meant}"',
+    )
+    assert schedule(meant).minutes_per_week > 0

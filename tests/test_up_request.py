@@ -153,7 +153,7 @@ def test_a_region_without_prices_is_said_to_have_none(
             2,
             "The zone eu-west-1a is in none of the regions that are tried: us-east-1.",
         ),
-        (["--max-usd-per-hour", "0.5"], {}, 2, "3.36 USD per hour is more than --max-usd-per-hour 0.5."),
+        (["--max-usd-per-hour", "0.5"], {}, 2, "3.36312 USD per hour is more than --max-usd-per-hour 0.5."),
         (["--instance-type", "t3.micro"], {}, 2, "'t3.micro' is not a machine corral knows."),
         (["--target", "ssh"], {}, 2, "The target ssh needs hosts, and the others have none."),
         (

@@ -11,6 +11,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 FULL_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 SEVERAL = {"daily": range(7), "everyday": range(7), "weekdays": range(5), "weekends": range(5, 7)}
 DAY_MINUTES, WEEK_MINUTES = 24 * 60, 7 * 24 * 60
+NOON = DAY_MINUTES // 2
 ALWAYS = "24/7"
 HOURS_A_MONTH = Decimal(730)
 """8,760 hours a year over 12."""
@@ -100,9 +101,30 @@ def from_to(word: str, text: str) -> range:
     if typed is None:
         raise refused(f"The schedule {text.strip()!r} has {word!r}, which is no hours.")
     start, end = clock(typed[1], typed[2], typed[3], word), clock(typed[4], typed[5], typed[6], word)
+    if meant := by_a_clock_of_twelve(start, end, typed[3], typed[6]):
+        raise UsageError(
+            f"The schedule {text.strip()!r} has {word!r}, which may be meant by a clock of twelve hours.",
+            f'Write hours to 24, or am and pm with both. Is it: --schedule "{in_place_of(word, meant, text)}"',
+        )
     if start == end:
         raise refused(f"The schedule {text.strip()!r} has no hours: {word} is nothing; a whole day is 0-24.")
     return range(start, end if end > start else end + DAY_MINUTES)
+
+
+def by_a_clock_of_twelve(start: int, end: int, first: str | None, second: str | None) -> tuple[int, int] | None:
+    """The other hours that 9-5 and 1-5pm may mean; None for what has one meaning."""
+    if (first and second) or not 0 < start <= NOON or not end:
+        return None
+    if second is None:
+        return (start, end + NOON) if end < start else None
+    is_later = end < start if second == "am" else start + NOON < end
+    return (start + NOON, end) if is_later else None
+
+
+def in_place_of(word: str, minutes: tuple[int, int], text: str) -> str:
+    """The schedule with other hours in place of a word's."""
+    hours = "-".join(f"{at // 60}:{at % 60:02}".removesuffix(":00") for at in minutes)
+    return " ".join(hours if each == word else each for each in words(text))
 
 
 def clock(hours: str, minutes: str | None, half: str | None, word: str) -> int:

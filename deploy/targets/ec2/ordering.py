@@ -5,6 +5,7 @@ import re
 import socket
 import uuid
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import NamedTuple
 
 from deploy.targets import drafts, preflight
@@ -249,8 +250,9 @@ def check_affordable(
     least = plan.machine.hosts * (options.replicas or 1) * min(float(price.usd_per_hour) for price in known)
     if least > limit:
         raise UsageError(
-            f"{least:.2f} USD per hour is more than --max-usd-per-hour {limit:g}.",
-            f"Raise the limit, or plan for a cheaper machine ({size_again(plan)}); is that price old? corral prices",
+            f"{least:.10g} USD per hour is more than --max-usd-per-hour {limit:g}.",
+            f"Raise it to {ceil(least * 100) / 100:g}, or plan for a cheaper machine ({size_again(plan)}); "
+            "is that price old? corral prices",
         )
 
 
