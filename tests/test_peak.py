@@ -122,11 +122,11 @@ def test_a_break_even_beyond_the_promise_is_never_everywhere(answered: Any, plan
     own, there = found.self_hosted, found.claude[0].usd_per_mtok_blended
     assert found.verdict.startswith(
         f"NEVER against Claude Haiku 5.5: at 29.1% utilisation a million tokens costs "
-        f"{dollars(own.usd_per_mtok_blended)} here, even at 40% utilisation, the most at which the plan's promise is "
-        f"kept at its peak, {dollars(own.at[3].usd_per_mtok_blended)}, and {dollars(there)} there. "
+        f"{dollars(own.usd_per_mtok_blended)} here, even at 40% utilisation, the most that carries the plan's peak, "
+        f"{dollars(own.at[3].usd_per_mtok_blended)}, and {dollars(there)} there. "
     )
     assert not any(text.startswith("Volume") for text in found.what_would_change_it)
-    never = f"never under that promise, of at most 40%: {even.mtok_per_month:,.0f} M/month"
+    never = f"never with its peak, of at most 40%: {even.mtok_per_month:,.0f} M/month"
     for text in (comparison_text(found), markdown(plan, None, found), render(plan, None, found)):
         assert never in " ".join(text.split())
     assert "<b>never</b>breaks even with Claude Haiku 5.5" in render(plan, None, found)

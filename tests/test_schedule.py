@@ -82,7 +82,9 @@ def test_what_is_no_schedule_is_refused_with_one_that_is(text: str, sentence: st
         ("mon 7-12, mon 1-3:30pm", "1-3:30pm", "mon 7-12 mon 13-15:30"),
     ],
 )
-def test_hours_that_may_be_meant_by_a_clock_of_twelve_are_asked_back(text: str, word: str, meant: str) -> None:
+def test_hours_that_may_be_meant_by_a_clock_of_twelve_are_asked_back(
+    text: str, word: str, meant: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         schedule(text)
     assert (caught.value.message, caught.value.hint) == (

@@ -111,7 +111,9 @@ def from_to(word: str, text: str) -> range:
     return range(start, end if end > start else end + DAY_MINUTES)
 
 
-def by_a_clock_of_twelve(start: int, end: int, first: str | None, second: str | None) -> tuple[int, int] | None:
+def by_a_clock_of_twelve(
+    start: int, end: int, first: str | None, second: str | None
+) -> tuple[int, int] | None:
     """The other hours that 9-5 and 1-5pm may mean; None for what has one meaning."""
     if (first and second) or not 0 < start <= NOON or not end:
         return None

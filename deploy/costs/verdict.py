@@ -88,7 +88,7 @@ def as_busy(own: SelfHosted) -> str:
     """How busy the machines may be at most, in words."""
     if own.most_utilisation == 1:
         return "fully busy all month"
-    return f"at {percent(own.most_utilisation)} utilisation, the most at which the plan's promise is kept at its peak,"
+    return f"at {percent(own.most_utilisation)} utilisation, the most that carries the plan's peak,"
 
 
 def allowed(own: SelfHosted) -> str:

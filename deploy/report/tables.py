@@ -205,9 +205,9 @@ def claude_row(side: ClaudeSide, own: SelfHosted) -> Cells:
 
 
 def never(even: BreakEven, own: SelfHosted) -> str:
-    """Before a volume that machines could serve, were their plan's peak not to be carried within its promise."""
+    """Before a volume that machines could serve, were their plan's peak not to be carried."""
     is_by_promise = not even.feasible and own.most_utilisation < 1
-    return f"never under that promise, of at most {percent(own.most_utilisation)}: " if is_by_promise else ""
+    return f"never with its peak, of at most {percent(own.most_utilisation)}: " if is_by_promise else ""
 
 
 def hosted_table(comparison: Comparison) -> Table | None:
