@@ -66,7 +66,7 @@ def token_timeline(
     hidden = unsent if total and unsent <= total else 0
     if empty:
         drop = empty_to_drop(empty, len(stamps_ns), total and (total - hidden) or None)
-        stamps_ns = [stamp_ns for number, stamp_ns in enumerate(stamps_ns) if number not in drop]
+        stamps_ns = without(stamps_ns, drop)
     return TokenTimeline(stamps_ns, None, total, hidden, is_unclear)
 
 
@@ -150,6 +150,15 @@ def empty_to_drop(empty: Empty, chunks: int, output_tokens: int | None) -> set[i
         if chunks - len(drop) == output_tokens:
             return drop
     return opening | closing if chunks - len(opening | closing) <= output_tokens else everything
+
+
+def without(stamps_ns: list[int], drop: set[int]) -> list[int]:
+    """Those but for the ones of these numbers."""
+    kept, at = list[int](), 0
+    for number in sorted(drop):
+        kept += stamps_ns[at:number]
+        at = number + 1
+    return kept + stamps_ns[at:]
 
 
 def gaps(sent_ns: int, stamps_ns: list[int]) -> list[int]:

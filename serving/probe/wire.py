@@ -141,7 +141,7 @@ class Response:
                 and is_size(data[: start - 2], size - start - 2)
             ):
                 return [data[start + 6 : -4]]
-        payloads = list(self._events(data))
+        payloads = self._events(data)
         self.between = (
             self.is_stream
             and self.state is State.CHUNKED
@@ -163,23 +163,28 @@ class Response:
         self.state = State.COMPLETE
         return self._last_event()
 
-    def _events(self, data: bytes) -> Iterator[bytes]:
+    def _events(self, data: bytes) -> list[bytes]:
         if self.state is State.HEAD:
             data = self._head(data)
-        for piece in self._pieces(data):
-            if self.is_stream:
-                yield from self._split(piece)
-            elif self._may_be_stream and EVENTS_BEGIN.match(self.body + piece):
-                self.is_stream, piece, self.body = True, self.body + piece, b""
-                yield from self._split(piece)
-            elif len(self.body) + len(piece) < BODY_LIMIT_BYTES:
-                self.body += piece
-            else:
+        pieces = self._pieces(data)
+        text = b"" if self.is_stream else self._take_body(pieces)
+        if self.is_stream:
+            text += b"".join(pieces)  # split at once: most reads of several events hold a chunk for each
+        payloads = self._split(text) if text else []
+        return payloads + self._last_event() if self.state is State.COMPLETE else payloads
+
+    def _take_body(self, pieces: Iterator[bytes]) -> bytes:
+        """Keep what is no stream, up to a limit; where one begins, return what there is of it."""
+        for piece in pieces:
+            if self._may_be_stream and EVENTS_BEGIN.match(self.body + piece):
+                text, self.is_stream, self.body = self.body + piece, True, b""
+                return text
+            if len(self.body) + len(piece) >= BODY_LIMIT_BYTES:
                 self.body += piece[: BODY_LIMIT_BYTES - len(self.body)]
                 self.state, self.keep_alive = State.COMPLETE, False
-                return
-        if self.state is State.COMPLETE:
-            yield from self._last_event()
+                break
+            self.body += piece
+        return b""
 
     def _head(self, data: bytes) -> bytes:
         """Read the status line and headers, past any 1xx; return what follows them."""
@@ -282,6 +287,10 @@ class Response:
                 return
             self._chunk_line(data[at:end].removesuffix(b"\r"))
             at = end + 1
+            if self._left and data.startswith(b"\r\n", at + self._left):  # the whole chunk is there
+                yield data[at : at + self._left]
+                at += self._left + 2
+                self._left, self._chunk = 0, ChunkPart.SIZE
             if self.state is State.COMPLETE:
                 self.keep_alive = self.keep_alive and not data[at:].strip(BLANK)
                 return
