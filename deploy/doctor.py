@@ -3,12 +3,14 @@
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 
 from deploy.by_name import plan_of
 from deploy.provision_request import Asking, Where, placed
 from deploy.targets import hub_weights, licence
-from deploy.targets.checkup import failure, tried
+from deploy.targets.checkup import failure
 from deploy.targets.choose import place_called
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Checkup
@@ -26,6 +28,9 @@ from serving.sizing.size_options import WhichMachine
 SAMPLE, SAMPLE_PRECISION, SAMPLE_TYPE = "scout", "int4", "g5.12xlarge"
 """What is looked at where machines are rented and nobody says which: the smallest, and no gate is before it."""
 GIB = 2**30
+LEAST_HOME_GIB = 0.2
+"""What a home takes beside an engine, weights and bundles, which are looked at with the plan: documents, logs, probes
+and caches, 68 MiB here after demos and plots (2026-11-30), and as much again."""
 
 
 class Diagnosis(Record):
@@ -114,7 +119,10 @@ def unneeded(deployment: Deployment | None, wishes: PlaceOptions | None) -> str:
 def of_corral(token_file: str, unneeded: str = "") -> Iterator[Checkup]:
     """Python, the home and the token, whatever is to be run where; none is missed where one is not needed."""
     yield Checkup(name="python", outcome="ok", found=f"Python {platform.python_version()}")
-    yield tried("home", home_found)
+    try:
+        yield home_found()
+    except CorralError as error:
+        yield failure("home", error)
     try:
         token = hub_token.find(os.environ, token_file)
     except UsageError as error:
@@ -129,13 +137,33 @@ def of_corral(token_file: str, unneeded: str = "") -> Iterator[Checkup]:
         yield Checkup(name="hub token", outcome="warning", found="none", fix=fix)
 
 
-def home_found() -> str:
-    """Where documents are kept, and what room is there. Raises HostError for a home that cannot be written."""
-    place = home.home()
-    there = next(each for each in (place, *place.parents) if each.is_dir())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise HostError(f"{there} cannot be written.", "Set CORRAL_HOME to a folder of yours.")
-    return f"{place}, {shutil.disk_usage(there).free / GIB:.1f} GiB free"
+def home_found() -> Checkup:
+    """Where documents are kept, and what room is there. Raises HostError for a home that cannot be written.
+
+    It is made, and a folder in it, to know: what is asked of a folder's rights alone says yes to root of any. What was
+    made is taken away.
+    """
+    place, elsewhere = home.home(), "Set CORRAL_HOME to a folder of yours."
+    missing = []
+    try:
+        missing = [each for each in (place, *place.parents) if not each.exists()]
+        if missing:
+            home.make_folder(place)
+        home.check_owner(place)
+        os.rmdir(tempfile.mkdtemp(prefix=".doctor-", dir=place))
+        free_gib = shutil.disk_usage(place).free / GIB
+    except OSError as error:
+        raise HostError(f"{place} cannot be written: {error.strerror}.", elsewhere) from None
+    finally:
+        for each in missing:
+            with suppress(OSError):  # it was not made, or somebody has put something there meanwhile
+                each.rmdir()
+    found = f"{place}, {free_gib:.1f} GiB free"
+    if free_gib < LEAST_HOME_GIB:
+        return Checkup(
+            name="home", outcome="warning", found=found, fix=f"Make room there: df -h; or: {elsewhere}"
+        )
+    return Checkup(name="home", outcome="ok", found=found)
 
 
 def of_any_model(token_file: str) -> Iterator[Checkup]:

@@ -2,7 +2,7 @@
 
 import io
 import json
-import os
+import shutil
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -346,6 +346,32 @@ def test_a_machine_is_judged_without_a_plan_as_with_one_but_for_what_the_plan_ne
     assert failed == {line for line in lines if "the plan" not in line}
 
 
-def test_a_home_that_cannot_be_written_is_told(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert doctor()[1]["home"][0] == "failed"
+def test_a_home_that_cannot_be_written_is_told(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Even root makes nothing below /proc, nor below a file."""
+    (tmp_path / "file").touch()
+    for place in ("/proc/none/home", str(tmp_path / "file" / "home")):
+        monkeypatch.setenv("CORRAL_HOME", place)
+        outcome, found, *_ = doctor()[1]["home"]
+        assert (outcome, found.startswith(f"{place} cannot be written: ")) == ("failed", True)
+
+
+def test_a_home_is_made_to_know_and_taken_away_again(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    for place in (there, tmp_path / "new" / "home"):
+        monkeypatch.setenv("CORRAL_HOME", str(place))
+        assert doctor()[1]["home"][0] == "ok"
+    assert (list(there.iterdir()), (tmp_path / "new").exists()) == ([], False)
+
+
+def test_a_home_with_less_room_than_documents_need_is_a_warning(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**30 // 10))
+    outcome, found, *_ = doctor()[1]["home"]
+    assert (outcome, found.endswith(", 0.1 GiB free")) == ("warning", True)

@@ -210,3 +210,7 @@ def test_the_readme_is_three_screens() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (.*)", text, re.M) == ["How", "What was measured"]
     assert [len(part.splitlines()) <= 50 for part in text.split("\n## ")] == [True, True, True]
+    first = "\n".join(text.splitlines()[:50])
+    assert [
+        line for line in ("uv tool install ", "corral demo", "corral up scout") if line not in first
+    ] == []

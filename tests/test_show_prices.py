@@ -66,5 +66,6 @@ def test_of_a_long_group_the_first_eight_are_shown_or_all() -> None:
 
 
 def test_where_nothing_is_stored_aws_can_be_asked() -> None:
-    said = "No price is stored for that. Ask AWS, with the same --region: corral prices --refresh"
+    said = "No price is stored for that. Ask AWS: corral prices --refresh"
     assert text(PriceTable(prices=())) == said
+    assert text(PriceTable(prices=()), region="eu-west-3") == f"{said} --region eu-west-3"

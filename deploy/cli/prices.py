@@ -30,5 +30,5 @@ def prices(
     names = checked_types(types or [])
     listed = (fresh if asked.refresh else table)(names, asked.region, today())
     warn(listed.trouble)
-    emit(listed, text(listed, show_all or bool(types)), as_json)
+    emit(listed, text(listed, show_all or bool(types), asked.region), as_json)
     return Told(fail(nothing(list(listed.refused)), as_json=False)) if types and listed.refused else 0

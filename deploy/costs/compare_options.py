@@ -33,6 +33,8 @@ class Compared(PlanOption):
 
     def check(self, name: str | None) -> None:
         """Raise UsageError unless it is one of a deployment, a plan and the claims."""
+        if name is not None and not name.strip():
+            raise UsageError("The name of the deployment is empty.", "Which there are: corral status")
         if name and (name.endswith(".json") or "/" in name):
             raise UsageError(f"{name} is a file, and no deployment.", f"corral compare --plan {pasted(name)}")
         if self.claims and (name or self.plan or self.probe or self.output):

@@ -10,8 +10,12 @@ SHOWN = 8
 """Of each group."""
 
 
-def text(listed: PriceTable, is_whole: bool = True) -> str:
-    """The table, then what AWS was asked for in vain; not the whole of it is the first few of each group."""
+def text(listed: PriceTable, is_whole: bool = True, region: str | None = None) -> str:
+    """The table, then what AWS was asked for in vain; not the whole of it is the first few of each group.
+
+    Of that region, where only its prices were asked for.
+    """
+    of_region = f" --region {region}" if region else ""
     most = None if is_whole else SHOWN
     groups = [group(list(rows), most) for _, rows in groupby(sorted(listed.prices, key=origin), key=origin)]
     refused = [f"- {price.instance_type} in {price.region}: {price.reason}" for price in listed.refused]
@@ -19,10 +23,7 @@ def text(listed: PriceTable, is_whole: bool = True) -> str:
         groups.append(
             "\n".join(["AWS named no price that may be used; what is stored stays in use", *refused])
         )
-    return (
-        "\n\n".join(groups)
-        or "No price is stored for that. Ask AWS, with the same --region: corral prices --refresh"
-    )
+    return "\n\n".join(groups) or f"No price is stored for that. Ask AWS: corral prices --refresh{of_region}"
 
 
 def origin(price: StoredPrice) -> tuple[str, str, str, str]:
