@@ -15,7 +15,7 @@ def text(listed: PriceTable, is_whole: bool = True, region: str | None = None) -
 
     Of that region, where only its prices were asked for.
     """
-    of_region = f" --region {region}" if region else ""
+    ask = f"corral prices --refresh --region {region}" if region else "corral prices --refresh"
     most = None if is_whole else SHOWN
     groups = [group(list(rows), most) for _, rows in groupby(sorted(listed.prices, key=origin), key=origin)]
     refused = [f"- {price.instance_type} in {price.region}: {price.reason}" for price in listed.refused]
@@ -23,7 +23,7 @@ def text(listed: PriceTable, is_whole: bool = True, region: str | None = None) -
         groups.append(
             "\n".join(["AWS named no price that may be used; what is stored stays in use", *refused])
         )
-    return "\n\n".join(groups) or f"No price is stored for that. Ask AWS: corral prices --refresh{of_region}"
+    return "\n\n".join(groups) or f"No price is stored for that. Ask AWS: {ask}"
 
 
 def origin(price: StoredPrice) -> tuple[str, str, str, str]:
