@@ -1,6 +1,6 @@
 """Fit the speed model to what others measured, again; and see what a fit makes of a source that it was not given.
 
-Five figures of serving/model/throughput.toml are fitted, by the least mean square of log(predicted / measured) TPOT
+Six figures of serving/model/throughput.toml are fitted, by the least mean square of log(predicted / measured) TPOT
 over the cells of serving/model/measured.toml. Prints each figure as fitted and as shipped, each cell, the coverage of
 the bands, and what is made of cells that no fit was given; exit code 1 where a shipped figure is not what the fit says,
 or a band covers less than it promises.
@@ -26,13 +26,14 @@ from serving.vllm.versions import rules
 
 FITTED: dict[str, tuple[tuple[str, int | None, str], ...]] = {
     "weight_only.compute_fraction": (("weight_only", None, "compute_fraction"),),
+    "weight_only.gparams_per_s": (("weight_only", None, "gparams_per_s"),),
     "older_hosts.factor": (("older_hosts", None, "factor"),),
     "step 0.8.3 overhead_ms": (("step", 0, "overhead_ms"),),
     "step 0.9.0 overhead_ms": (("step", 1, "overhead_ms"),),
     "step request_ms": (("step", 0, "request_ms"), ("step", 1, "request_ms")),
 }
 """What is fitted, and where it stands in throughput.toml."""
-START = dict(zip(FITTED, (0.8, 1.0, 5.0, 5.0, 0.02), strict=True))
+START = dict(zip(FITTED, (0.8, 1500.0, 1.0, 5.0, 5.0, 0.02), strict=True))
 """Where a fit begins, and stays where no cell says otherwise: what one would assume."""
 
 PROMISED = 0.9

@@ -157,7 +157,7 @@ def choice_of(question: Question, name: str, precision: str, tensor: int) -> tup
     ],
 )
 def test_its_mean_is_the_models(name: str, precision: str, tensor: int, further: dict[str, object]) -> None:
-    """The two reckon one engine: TPOT at the planned peak within 3 %, as the arrivals fall."""
+    """The two reckon one engine: TPOT at the planned peak within 4 %, as the arrivals fall."""
     more = {"further": FurtherOptions.model_validate(further)}
     question = seen(asked(2, tpot_s=0.05, spare_machines=1).model_copy(update=more))
     choice, predictor, limits = choice_of(question, name, precision, tensor)
@@ -165,7 +165,7 @@ def test_its_mean_is_the_models(name: str, precision: str, tensor: int, further:
     lengths = question.traffic.input_tokens, question.traffic.output_tokens
     found = served(arriving(rate, 1500, *lengths, seed=3), predictor.steps(), limits)[150:]
     mean = sum(each.tpot_s for each in found) / len(found)
-    assert mean == pytest.approx(choice.tpot_s, rel=0.03)
+    assert mean == pytest.approx(choice.tpot_s, rel=0.04)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_what_a_tail_breaks(promise: dict[str, float], tail: tuple[float, float]
 
 
 def test_the_first_is_simulated_and_no_other_need_be() -> None:
-    machines = {"machines": ("g7e.2xlarge", "p5.4xlarge")}
+    machines = {"machines": ("g7e.2xlarge",)}
     found = capacity(asked(2, ttft_s=2.0, tpot_s=0.05, percentile=90.0).model_copy(update=machines))
     assert [choice.tail for choice in found.choices[1:]] == [None] * (len(found.choices) - 1)
     first = found.choices[0]

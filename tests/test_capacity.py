@@ -149,7 +149,7 @@ def test_one_notch_more_of_context_traffic_and_precision(found: Capacity) -> Non
     assert [one.change for one in found.notches] == [
         "context 4,096 instead of 2,048",
         "twice the traffic",
-        "fp8 instead of int4",
+        "int4 instead of nvfp4",
     ]
     costs = [one.more_usd_per_month for one in found.notches]
     assert all(cost is not None and cost >= 0 for cost in costs)

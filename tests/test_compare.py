@@ -591,6 +591,6 @@ def test_what_pays_only_at_the_good_end_of_the_ranges_is_said_so() -> None:
     found = compared(plan, None, **asked)
     assert found.claude[0].answer == "dearer"
     assert (
-        "it takes 159% (141% to 199% within the range of token ratios) to pay, more than there is: only at the good "
+        "it takes 153% (135% to 191% within the range of token ratios) to pay, more than there is: only at the good "
         "end of the ranges does it pay." in found.verdict
     )

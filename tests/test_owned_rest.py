@@ -32,28 +32,28 @@ def test_what_is_missing_is_said_with_what_would_carry_it(
 ) -> None:
     """The cheapest to rent, as the line below plans it; it is not told to start what lacks something."""
     monkeypatch.chdir(tmp_path)
-    code, text = said(capsys, WORDS, "--requests-per-month 10M", HAVE, "-o office.json")
+    code, text = said(capsys, WORDS, "--requests-per-month 12M", HAVE, "-o office.json")
     lines = text.splitlines()
     assert code == 3
-    assert "1.02 REQUESTS/S ARE MISSING: they carry 6.59 of 7.61 at peak, scout int4" in lines
+    assert "1.46 REQUESTS/S ARE MISSING: they carry 7.67 of 9.13 at peak, scout int4" in lines
     said_of_it = (
         "For the rest, in int4: rent 1x g7e.12xlarge (2x RTX-PRO-6000), $6,049 a month in us-east-1, or 1 more "
         "8xA100-40GB. Basis: "
     )
     assert said_of_it in " ".join(text.split())
     following = (
-        "corral capacity scout --requests-per-s 0.509 --input-tokens 2000 --output-tokens 500 --ttft 1 "
+        "corral capacity scout --requests-per-s 0.729 --input-tokens 2000 --output-tokens 500 --ttft 1 "
         "--precision int4 --on g7e.12xlarge -o office-rest.json"
     )
     assert lines[-1] == f"Next: plan the rest: {following}"
     assert run(shlex.split(following)[1:]) == 0
     rest = Plan.read(Path("office-rest.json")).carried
     assert rest is not None
-    assert (str(rest), round(rest.traffic.peak_requests_per_s, 3)) == ("1x g7e.12xlarge", 1.018)
+    assert (str(rest), round(rest.traffic.peak_requests_per_s, 3)) == ("1x g7e.12xlarge", 1.458)
 
 
 def test_a_document_says_the_rest_too(capsys: pytest.CaptureFixture[str]) -> None:
-    code, text = said(capsys, WORDS, "--requests-per-month 10M", HAVE, "--spare 1 --json")
+    code, text = said(capsys, WORDS, "--requests-per-month 12M", HAVE, "--spare 1 --json")
     found = Capacity.parse(text, "stdout")
     assert found.rest is not None
     assert found.rest.rent is not None
@@ -68,10 +68,10 @@ def test_a_document_says_the_rest_too(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("volume", "head", "is_carried"),
     [
-        ("3M", "THEY CARRY IT: 3.87 requests/s of 2.28 at peak, scout int4", True),
+        ("3M", "THEY CARRY IT: 4.21 requests/s of 2.28 at peak, scout int4", True),
         (
-            "4M",
-            "THEY CARRY IT, BUT NOT AT THE BAD END: 3.87 requests/s of 3.04 at peak, 2.98 at worst, scout int4",
+            "5M",
+            "THEY CARRY IT, BUT NOT AT THE BAD END: 4.21 requests/s of 3.81 at peak, 3.37 at worst, scout int4",
             False,
         ),
     ],
@@ -100,11 +100,11 @@ def test_explained_it_says_what_each_carries_and_all_that_there_is_no_more(
     )
     assert (
         "\n\nHow much they carry\n  peak = 1.142 x 2 = 2.283 requests/s\n"
-        "  1x 8xA100-40GB = 1 x 2 replicas x 2.416 x fill 0.8 = 3.866 requests/s\n"
-        "  all of them: 3.866 requests/s\n\nMemory of one GPU, GiB\n"
+        "  1x 8xA100-40GB = 1 x 2 replicas x 2.630 x fill 0.8 = 4.209 requests/s\n"
+        "  all of them: 4.209 requests/s\n\nMemory of one GPU, GiB\n"
     ) in text
     assert "\n\n(--all has no more: every machine of --have is above.)\n\nNext: " in text
-    assert "  Each 8xA100-40GB, filled as far as it is to be (3.87 requests/s):\n" in text
+    assert "  Each 8xA100-40GB, filled as far as it is to be (4.21 requests/s):\n" in text
     _, text = said(capsys, WORDS, "--requests-per-month 3M --peak-factor 1.5 --have 8xA100-40GB=1")
     assert text.startswith("scout: 1.14 requests/s, 1.71 at peak, 2000 tokens in,")
 

@@ -409,7 +409,7 @@ def test_one_request_has_a_time_and_a_price_by_itself_and_among_others(
     assert (owned.alone_usd, owned.at_load_usd) == (None, None)
     assert all(plan.one_request is None for plan in ranking("scout", "bf16", Options()).machines)
     run(["size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--explain"])
-    assert "the machine for so long, $5.672/h: $0.035\n" in capsys.readouterr().out
+    assert "the machine for so long, $5.672/h: $0.034\n" in capsys.readouterr().out
 
 
 def test_what_does_not_fit_writes_over_no_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

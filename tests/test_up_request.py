@@ -29,7 +29,7 @@ from serving.sizing.size_options import WhichMachine
 
 NO_GPU = Machine(name="local", kind="local", gpu=None, gpus_per_host=0, vcpus=2, ram_gib=16.0)
 SCOUT = ["scout", "--precision", "int4", "--on", "g5.12xlarge", "--region", "us-east-1"]
-BEST = ["g7e.2xlarge", "p5.4xlarge", "p5en.48xlarge"]
+BEST = ["g7e.2xlarge", "g5.12xlarge", "p6-b200.48xlarge"]
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +88,8 @@ def test_somebody_chooses_of_the_cheapest_the_cheapest_a_token_and_the_fastest(
     shown = capsys.readouterr().err.splitlines()
     assert [line.split()[:2] for line in shown[1:4]] == [[str(n), name] for n, name in enumerate(BEST, 1)]
     assert [line.split("  ")[-1].strip() for line in shown[1:4]] == [
-        "cheapest",
-        "cheapest a token",
+        "cheapest, cheapest a token",
+        "next a token",
         "fastest",
     ]
     assert shown[number + 1].split()[3].rstrip(",") == made.plan.precision
@@ -190,8 +190,8 @@ def test_where_no_region_is_named_machines_are_offered_by_stored_prices(
     assert run(["up", "scout"]) == 2
     *shown, error, hint = capsys.readouterr().err.splitlines()
     names = (
-        " Of those that hold it, by the prices of us-east-1: g7e.2xlarge (cheapest), p5.4xlarge (cheapest a token), "
-        "p5en.48xlarge (fastest)."
+        " Of those that hold it, by the prices of us-east-1: g7e.2xlarge (cheapest, cheapest a token), g5.12xlarge "
+        "(next a token), p6-b200.48xlarge (fastest)."
     )
     sentence = "error: No AWS region is named: where a machine stands is not for corral to choose."
     assert error == sentence + ("" if is_there else names)
@@ -232,7 +232,7 @@ def test_a_folder_is_for_this_machine_where_no_other_is_named(tmp_path: Path) ->
         (
             ["scout"], 2,
             "error: Nobody is there to choose a machine. Of those that hold it, by the prices of us-east-1: "
-            "g7e.2xlarge (cheapest), p5.4xlarge (cheapest a token), p5en.48xlarge (fastest)."
+            "g7e.2xlarge (cheapest, cheapest a token), g5.12xlarge (next a token), p6-b200.48xlarge (fastest)."
             "\nhint: Name one: --on g7e.2xlarge\n",
         ),
         (
@@ -366,7 +366,7 @@ def test_a_dry_run_is_a_summary_and_with_json_the_requests(
     requests = json.loads(capsys.readouterr().out)
     assert run(words) == 0
     assert capsys.readouterr().out == (
-        "scout: scout in int4 on g5.12xlarge (ec2): tight, requests of up to 32,768 tokens, 301 tokens/s (modelled)\n"
+        "scout: scout in int4 on g5.12xlarge (ec2): tight, requests of up to 32,768 tokens, 342 tokens/s (modelled)\n"
         "weights: 60.4 GiB of RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16, from the model hub\n"
         "price: g5.12xlarge in us-east-1: 5.672 USD per hour (AWS Pricing API, as generated into "
         "aws/karpenter-provider-aws (zz_generated.pricing_aws.go), 2026-07-20), at most 68.61 USD in the 12 hours "

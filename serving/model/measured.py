@@ -30,10 +30,8 @@ class Cell(Record):
     output_tokens: int
     concurrency: int | None = None
     rate_per_s: Positive | None = None
-    """Requests that were served, of an open loop."""
+    """Requests that were served, of an endless open loop."""
     e2e_s: Positive | None = None
-    saturated: bool = False
-    """More was offered than was served."""
     held: bool = False
     """The model is not fitted to it, and is held against it."""
     tpot_ms: Positive
@@ -46,12 +44,12 @@ class Cell(Record):
 
     @property
     def running(self) -> int:
-        """Requests at once: as said, or by Little's law; where they queue, those that decode."""
+        """Requests at once, as one of them sees it: as said, or the others by Little's law and itself."""
         if self.concurrency is not None:
             return self.concurrency
         assert self.rate_per_s is not None
-        a_request_s = self.e2e_s or self.output_tokens * self.tpot_ms / 1e3
-        return max(1, round(self.rate_per_s * a_request_s))
+        assert self.e2e_s is not None
+        return 1 + round(self.rate_per_s * self.e2e_s)
 
     @property
     def requests_per_s(self) -> float:

@@ -179,31 +179,33 @@ def beside_s(engine: Engine) -> float:
 
 
 def moe_layer_s(engine: Engine, tokens: int, touched: float | None = None) -> float:
-    """The routed experts of one layer: launch, then the experts touched are read, or multiplied.
+    """The routed experts of one layer: launch, then those touched are read (or dequantised), or multiplied.
 
-    Without `touched`, as many as independent, even routing is expected to touch.
+    Without `touched`, as many as so many picks are expected to touch.
     """
-    figure, a = kernel(engine.gpu), engine.architecture
+    figure, a = kernel(engine), engine.architecture
     size, count = engine.totals["routed"]
     layers, ranks = len(a.moe_layers), engine.split.tensor * engine.split.data
     if touched is None:
         touched = distinct_experts(a.experts, tokens * a.experts_per_token)
-    read = (
-        size
-        / layers
-        / ranks
-        * touched
-        / a.experts
-        / (engine.gpu.memory_gb_per_s * 1e9 * figure["bandwidth_fraction"])
-    )
+    share = touched / a.experts / layers / ranks
+    read = share * size / (engine.gpu.memory_gb_per_s * 1e9 * figure["bandwidth_fraction"])
+    if is_weight_only(engine, "routed"):
+        read = max(read, share * count / (data()["weight_only"]["gparams_per_s"] * 1e9))
     flops = 2 * count / layers / a.experts * a.experts_per_token * tokens / ranks
     multiply = flops / (tflops(engine, "routed") * 1e12 * figure["compute_fraction"])
     return float(figure["launch_ms"] / 1e3 + max(read, multiply))
 
 
 def distinct_experts(experts: int, picks: int) -> float:
-    """Expected number of different experts that many independent, even picks touch."""
-    return float(experts * (1 - (1 - 1 / experts) ** picks))
+    """Expected number of different experts that many independent picks touch, of shares that are not even.
+
+    Nobody published Llama 4's shares: each division of the picks among the experts is taken to be as likely as any
+    other (a flat Dirichlet distribution: so many picks leave one out with chance (E - 1) / (E - 1 + picks)). Of 16
+    experts 28 picks touch 10 so, 13 with even shares; docs/explanation/where-the-speed-comes-from.md says what speaks
+    for it.
+    """
+    return experts * picks / (experts + picks - 1)
 
 
 def dense_s(engine: Engine, tokens: int) -> float:
@@ -293,20 +295,34 @@ def is_older(gpu: Gpu) -> bool:
 
 def tflops(engine: Engine, component: str) -> float:
     """The peak rate a component is multiplied at: weight-only schemes compute in BF16, dequantised on the way."""
+    if component not in engine.scheme.quantized:
+        return engine.gpu.bf16_tflops
+    if own := native_tflops(engine):
+        return own
+    return float(engine.gpu.bf16_tflops * data()["weight_only"]["compute_fraction"])
+
+
+def native_tflops(engine: Engine) -> float | None:
+    """The rate of the GPU's own units for what the quantised weights are; None where it has none."""
     gpu, scheme = engine.gpu, engine.scheme
-    if component not in scheme.quantized:
-        return gpu.bf16_tflops
-    if scheme.name.startswith("fp8") and gpu.fp8_tflops and gpu.compute_capability >= NATIVE_FP8:
+    if scheme.name.startswith("fp8") and gpu.compute_capability >= NATIVE_FP8:
         return gpu.fp8_tflops
-    if scheme.name.startswith("nvfp4") and gpu.fp4_tflops and gpu.compute_capability >= NATIVE_FP4:
+    if scheme.name.startswith("nvfp4") and gpu.compute_capability >= NATIVE_FP4:
         return gpu.fp4_tflops
-    return float(gpu.bf16_tflops * data()["weight_only"]["compute_fraction"])
+    return None
 
 
-def kernel(gpu: Gpu) -> dict[str, Any]:
-    """The MoE kernel's efficiencies on that GPU, or one of its family."""
+def is_weight_only(engine: Engine, component: str) -> bool:
+    """Whether a component is dequantised on the way to units of BF16."""
+    return component in engine.scheme.quantized and not native_tflops(engine)
+
+
+def kernel(engine: Engine) -> dict[str, Any]:
+    """The MoE kernel's efficiencies on that GPU, or one of its family, for how the experts are stored."""
     kernels: dict[str, dict[str, Any]] = data()["kernel"]
-    return kernels.get(gpu.family, kernels["other"])
+    found = kernels.get(engine.gpu.family, kernels["other"])
+    is_fp8 = engine.scheme.name.startswith("fp8") and not is_weight_only(engine, "routed")
+    return found | found.get("fp8", {}) if is_fp8 else found
 
 
 @cache
