@@ -42,6 +42,27 @@ def test_the_cpu_is_judged_beside_whoever_is_here(bench: Any) -> None:
     }
 
 
+def test_the_clients_of_a_round_take_turns_in_beginning(bench: Any, monkeypatch: Any) -> None:
+    asked: list[str] = []
+
+    def one(built: Path, server: object, load: object, client: str) -> dict[str, float]:
+        asked.append(client)
+        return {}
+
+    monkeypatch.setattr(bench, "one", one)
+    bench.measure(Path(), (), (1, 1, 1), {"corral": "ours", "c": "theirs"}, 3)
+    assert asked == ["ours", "theirs", "theirs", "ours", "ours", "theirs"]
+
+
+def test_a_ratio_is_told_with_the_rounds_it_is_made_of(bench: Any) -> None:
+    cpu = {"corral": (6.0, 9.0, 7.0), "c": (5.0, 6.0, 7.0), "corral of abc": (7.0, 7.0), "vllm 0.32.0": ()}
+    rows = {client: [{"cpu_s_per_million": cpu_s} for cpu_s in each] for client, each in cpu.items()}
+    assert bench.medians(rows, bench.FIGURES[:1])[-2:] == [
+        "CPU of corral: 1.17x c (1.00 to 1.50), 1.00x corral of abc",
+        "Ended without a result in the other rounds: corral of abc: 2 rounds, vllm 0.32.0: 0 rounds",
+    ]
+
+
 def test_an_even_load_is_no_poisson_process(bench: Any) -> None:
     judge = bench.bounds.of_poisson
     even = bench.kolmogorov_smirnov(bench.numpy.full(1000, 0.005), 200.0)
