@@ -59,6 +59,14 @@ def a_checkpoint(folder: Path) -> Path:
     return folder
 
 
+def planned_for(plan: Plan, model: Path) -> Plan:
+    """A plan with a tiny checkpoint in that folder as its model, and what a plan says of that."""
+    of_tiny = checkpoint()[1]
+    serve = plan.serve.model_copy(update={"model": str(model), "revision": None})
+    update = {"serve": serve, "precision": of_tiny.precision, "weights_bytes": of_tiny.weights_bytes}
+    return plan.model_copy(update=update)
+
+
 def a_plan(folder: Path) -> None:
     """A plan.json for a tiny model beside it, which has a licence and what `hf download` leaves."""
     files, plan = checkpoint()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from bundling import a_checkpoint
+from bundling import a_checkpoint, planned_for
 
 from deploy.cli.main import run
 from deploy.targets.deployment import folder, make
@@ -112,8 +112,7 @@ def lines(plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         made = make(read, target, name).model_copy(update={"hosts": ("gpu-1",) if target == "ssh" else ()})
         made.write(folder(name) / "deployment.json")
     tiny = a_checkpoint(tmp_path / "tiny")
-    serve = read.serve.model_copy(update={"model": str(tiny), "revision": None})
-    read.model_copy(update={"serve": serve}).write(tmp_path / "here.json")
+    planned_for(read, tiny).write(tmp_path / "here.json")
     names = {"EC2": EC2, "SSH": SSH, "SCOUT": SCOUT, "PLAN": [plan], "MINE": [MINE]}
     names |= {"HERE": ["here.json"], "PLAN_FOR_ADAPTERS": ["slots.json"]}
     return lambda line: [word for each in line.split() for word in names.get(each, [each])]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from bad_disk import CLOSED, FULL, Disk
 from box_tools import start
-from bundling import a_checkpoint, checkpoint, tree
+from bundling import a_checkpoint, checkpoint, planned_for, tree
 from fake_box import ABSOLUTE, Box
 from ports import free_port
 
@@ -76,8 +76,8 @@ def corral(capsys: pytest.CaptureFixture[str]) -> Corral:
 def plan(tmp_path: Path) -> Path:
     """A plan for two H100, of a model that is here."""
     model = a_checkpoint(tmp_path / "the 'model'")
-    found = Plan.read(DATA / "hosts/plan.json")
-    serve = found.serve.model_copy(update={"model": str(model), "port": free_port(), "shutdown_timeout": 1})
+    found = planned_for(Plan.read(DATA / "hosts/plan.json"), model)
+    serve = found.serve.model_copy(update={"port": free_port(), "shutdown_timeout": 1})
     found.model_copy(update={"serve": serve}).write(tmp_path / "plan.json")
     return tmp_path / "plan.json"
 

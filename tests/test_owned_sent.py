@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundling import a_checkpoint, a_plan, an_engine, checkpoint, tree
+from bundling import a_checkpoint, a_plan, an_engine, checkpoint, planned_for, tree
 from fake_box import Box
 from ports import free_port
 from test_beside import a_draft, with_both
@@ -268,8 +268,8 @@ def plan(tmp_path: Path) -> Path:
     model = a_checkpoint(tmp_path / "model")
     (model / "id_rsa").write_text(SECRET)
     (tmp_path / "t.jinja").write_text(TEMPLATE)
-    found = Plan.read(DATA / "hosts/plan.json")
-    update = {"model": str(model), "port": free_port(), "chat_template": str(tmp_path / "t.jinja")}
+    found = planned_for(Plan.read(DATA / "hosts/plan.json"), model)
+    update = {"port": free_port(), "chat_template": str(tmp_path / "t.jinja")}
     found.model_copy(update={"serve": found.serve.model_copy(update=update)}).write(tmp_path / "plan.json")
     return tmp_path / "plan.json"
 

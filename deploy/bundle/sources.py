@@ -13,7 +13,7 @@ from deploy.targets.preflight import Room
 from deploy.targets.table import default
 from infra.errors import UsageError
 from serving.model import checkpoint, checkpoint_files, lora_files, precheck
-from serving.model.loaders import precision_of
+from serving.sizing import planned_weights
 from serving.sizing.plan import Plan
 from serving.vllm import chat_template, engine, flashinfer_kernels
 from serving.vllm import versions as vllm_versions
@@ -137,7 +137,7 @@ def named_engine(environment: Path, plan: Plan) -> Engine:
 
 
 def model_for(made: Deployment, named: Path | None, progress: Callable[[str], None]) -> Path:
-    """The checkpoint folder, whole and of the plan's precision; a repository of the Hub is fetched into its cache.
+    """The checkpoint folder, whole and the plan's model; a repository of the Hub is fetched into its cache.
 
     Raises UsageError or DocumentError for another, and what stands against fetching.
     """
@@ -153,13 +153,16 @@ def model_for(made: Deployment, named: Path | None, progress: Callable[[str], No
     checkpoint_files.own_files(folder)
     licence.require(licence.in_folder(folder))
     precheck.check_tokenizer(folder)
-    precision = precision_of(checkpoint.config_of(folder))
-    if precision != plan.precision:
-        raise UsageError(
-            f"{folder} holds {precision} weights, and the plan is for {plan.precision}.",
-            f"Name the checkpoint the plan was made for, as it lies here, with --model: {plan.serve.model}",
-        )
+    planned_weights.check(plan, checkpoint.read(folder), way_to_the_model(plan, folder))
     return folder
+
+
+def way_to_the_model(plan: Plan, folder: Path) -> str:
+    """How to pack a plan's own weights, or a plan for these."""
+    return (
+        f"Name the checkpoint the plan was made for, as it lies here, with --model: {plan.serve.model}; or plan for "
+        f"this one: {planned_weights.anew(plan, str(folder))}"
+    )
 
 
 def fetched(made: Deployment, progress: Callable[[str], None]) -> Path:

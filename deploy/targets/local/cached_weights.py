@@ -15,7 +15,9 @@ from infra.errors import AuthError, DocumentError, EndpointError, HostError, Usa
 from infra.fetch import verifying
 from infra.fetch.checksums import OWN
 from infra.say import progress
-from serving.model import fetching, lora_files, precheck
+from serving.model import checkpoint, fetching, lora_files, precheck
+from serving.sizing import planned_weights
+from serving.sizing.plan import Plan
 from serving.vllm.serve_options import ServeOptions
 
 GIB = 2**30
@@ -28,11 +30,18 @@ def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     deployment, about = settled_draft(hub_weights.kept(adapters.settled(deployment)))
     serve = deployment.plan.serve
     if not hub_weights.is_fetched(deployment.plan):
+        check_model(deployment.plan)
         return deployment, about
     if serve.revision is None and offline.is_offline():
         deployment = hub_weights.pinned(deployment, fetching.cached_commit(serve.model, os.environ))
     deployment, known = hub_weights.settled(deployment, str(whole(deployment) or ""))
     return deployment, (*about, hub_weights.check(known))
+
+
+def check_model(plan: Plan) -> None:
+    """Raise UsageError for a folder as the model that is another than the plan's, DocumentError for no checkpoint."""
+    if not hub_weights.is_fetched(plan):
+        planned_weights.check(plan, checkpoint.read(Path(plan.serve.model).expanduser()))
 
 
 def settled_draft(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:

@@ -134,6 +134,7 @@ def requests(deployment: Deployment, wishes: None = None) -> list[dict[str, obje
     """The command that would be run and its environment, but for the key."""
     place = folder(deployment.name)
     budget_s = startup_log.load_budget_s(deployment.plan.weights_bytes or 0)
+    cached_weights.check_model(deployment.plan)
     options = cached_weights.here(hub_weights.kept(deployment).plan.serve)
     given = environment(str(place), budget_s, str(server.shared_cache(place)))
     return [

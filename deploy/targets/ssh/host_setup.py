@@ -15,8 +15,9 @@ from infra.data import shipped_text
 from infra.errors import UsageError
 from infra.local_file import size_bytes
 from infra.record import Record
-from serving.model import checkpoint_files, lora_files
+from serving.model import checkpoint, checkpoint_files, lora_files
 from serving.model.speculation import EXAMPLE
+from serving.sizing import planned_weights
 from serving.sizing.plan import Plan
 from serving.vllm import chat_template
 from serving.vllm import engine as engines
@@ -110,6 +111,12 @@ def draft_here(serve: ServeOptions) -> Path | None:
 def fetched_draft_bytes(plan: Plan) -> int:
     """What the host downloads of a draft; nothing for one that lies there."""
     return drafts.weights_bytes(plan) if drafts.is_fetched(plan.serve) else 0
+
+
+def check_model(plan: Plan, bring: Brought) -> None:
+    """Raise UsageError for a folder that is sent as the model and is another than the plan's."""
+    if bring.model:
+        planned_weights.check(plan, checkpoint.read(bring.model))
 
 
 def check_template_place(plan: Plan, beside: Path) -> None:

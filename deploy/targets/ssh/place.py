@@ -38,6 +38,7 @@ from deploy.targets.ssh.host_removal import down as down
 from deploy.targets.ssh.host_setup import (
     Brought,
     brought,
+    check_model,
     check_template_place,
     host_setup,
     is_draft_fetched,
@@ -119,6 +120,7 @@ def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     beside = (bring.draft, *map(lora_files.folder_of, bring.adapters))
     for each in filter(None, (bring.model, *beside)):
         licence.require(licence.in_folder(each))
+    check_model(deployment.plan, bring)
     deployment, about = settled_draft(deployment, bring)
     if not is_repository(deployment.plan, bring):
         return deployment, about
@@ -201,6 +203,7 @@ def requests(deployment: Deployment, wishes: SshOptions | None = None) -> list[d
     """Per host: what is brought, the files written, the commands run."""
     checked_hosts(deployment)
     bring = brought(deployment)
+    check_model(deployment.plan, bring)
     write = [file.model_dump() for file in files_for(deployment, host_setup(deployment, bring))]
     return [
         {
