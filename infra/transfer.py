@@ -3,12 +3,13 @@
 import hashlib
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from infra import bar
-from infra.errors import HostError
+from infra.argument import pasted
+from infra.errors import DocumentError, HostError
 from infra.local_file import read_here
 from infra.ssh import Host
 
@@ -36,12 +37,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def copy_files(host: Host, local: Path, names: Sequence[str], remote: str) -> int:
+def copy_files(
+    host: Host, local: Path, names: Sequence[str], remote: str, known: Mapping[str, str] | None = None
+) -> int:
     """Make the remote folder hold those files of the local one; return how many had to be sent.
 
-    Safe to call again: what is there and equal is not sent twice. Raises HostError when a file differs afterwards.
+    Safe to call again: what is there and equal is not sent twice. Nothing is sent where a file has not the sum that is
+    known of it: each is read for its sum anyway. Raises DocumentError then, HostError when one differs afterwards.
     """
     wanted = manifest(local, names)
+    if changed := [
+        name for name, checksum in wanted.items() if (known or {}).get(name, checksum) != checksum
+    ]:
+        raise DocumentError(
+            f"{local / changed[0]} is changed: its sha256 is not the one that was noted when it came here.",
+            f"See all of it: corral fetch --verify {pasted(local)}",
+        )
     there = remote_manifest(host, remote)
     missing = [name for name, checksum in wanted.items() if there.get(name) != checksum]
     if missing:

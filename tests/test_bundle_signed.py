@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -74,6 +76,27 @@ def test_a_bundle_without_a_signature_is_said_to_be_unsigned_and_is_not_the_bank
             "",
             f"error: The bundle in {folder} is not signed: it has no {SIGNATURE}.",
         )
+
+
+def test_the_lines_of_its_readme_work_as_they_are_typed_with_signers_beside_the_folder(
+    folder: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(keys / "signers", folder.parent)
+    monkeypatch.chdir(folder)
+    text = (folder / "README.txt").read_text()
+    checksum, _ = subprocess.run(
+        ["sha256sum", "manifest.json"], capture_output=True, text=True
+    ).stdout.split()
+    (with_ssh,) = re.findall("^ +(ssh-keygen .*)$", text, re.MULTILINE)
+    done = subprocess.run(["sh", "-c", with_ssh], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{said_of(keys / 'ops.pub')}\n"
+    (who_must,) = re.findall(r"--allowed-signers \S+ --identity \S+", text)
+    lines = re.findall("^ +~/corral/bin/corral (bundle .*)$", text, re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["verify", "install"]
+    for line in lines:
+        words = shlex.split(f"{line} {who_must}".replace("CHECKSUM", checksum))
+        assert run(words) == 0, capsys.readouterr().err
+        assert said_of(keys / "ops.pub") in capsys.readouterr().out
 
 
 def by_a_stranger(folder: Path, keys: Path) -> None:

@@ -204,6 +204,19 @@ def test_hosts_that_a_plan_cannot_go_to_are_looked_at_all_the_same(
     assert (code, found["weights"], found["gpu-1: gpu"], found["gpu-2: gpu"]) == (2, weights, gpu, gpu)
 
 
+def test_what_is_wrong_with_an_engine_is_said_of_the_engine(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It ends the looks at the weights and the host, too, and is said once."""
+    plan = str(tmp_path / "plan.json")
+    assert run(["size", "scout", "--on", "8xH100", "--precision", "bf16", "-o", plan]) == 0
+    monkeypatch.setattr(Host, "facts", lambda host: pytest.fail("nothing is asked of it"))
+    monkeypatch.setattr(ssh_place, "examined_alone", lambda destinations: ())
+    code, found = doctor(plan, "--target", "ssh", "--host", "gpu-1", "--engine", str(tmp_path / "none"))
+    assert (code, list(found)) == (2, [*ALWAYS, "ssh client", "engine"])
+    assert found["engine"] == ("failed", f"There is no engine to bring at {tmp_path}/none", 2)
+
+
 def test_the_target_ssh_needs_a_host_and_a_client(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     code, found = doctor("--target", "ssh")

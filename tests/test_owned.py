@@ -131,7 +131,12 @@ def test_a_packed_engine_is_told_from_one_that_is_brought(tmp_path: Path) -> Non
         (
             {"engine": "/nowhere"},
             UsageError,
-            "/nowhere is neither an engine's environment nor a folder of wheels.",
+            "There is no engine to bring at /nowhere.",
+        ),
+        (
+            {"engine": "/usr"},
+            UsageError,
+            "/usr is neither an engine's environment nor a folder of wheels.",
         ),
         ({"hosts": ()}, UsageError, "The plan is for 1 hosts, and 0 are named."),
         ({"hosts": ("a", "a")}, UsageError, "A host is named twice."),

@@ -9,6 +9,7 @@ from bundling import a_checkpoint, a_plan, an_engine, checkpoint, tree
 from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, make
 from deploy.targets.local import cached_weights
+from deploy.targets.local import place as local
 from deploy.targets.ssh import place as ssh
 from infra.errors import UsageError
 from serving.model.checkpoint import Contents, read
@@ -52,41 +53,44 @@ def of_another_precision(folder: Path) -> Plan:
 def refused(plan: Callable[[Path], Plan], folder: Path) -> str:
     """The sentence for each."""
     planned = checkpoint()[1].weights_bytes
-    return {
+    sentences: dict[Callable[[Path], Plan], str] = {
         by_name: f"{folder} is another model than the plan's scout: {SHAPE}.",
         of_another_folder: f"{folder} holds {planned:,} bytes of weights, and the plan is for {2 * planned:,}.",
         of_another_precision: f"{folder} holds bf16 weights, and the plan is for int4.",
-    }[plan]
+    }
+    return sentences[plan]
 
 
-def on_this_machine(made: Deployment) -> None:
-    cached_weights.settled(made)
+LOOKS: dict[tuple[str, str], Callable[[Deployment], object]] = {
+    ("local", "to serve"): cached_weights.settled,
+    ("local", "a dry run"): local.requests,
+    ("ssh", "to serve"): ssh.settled,
+    ("ssh", "a dry run"): ssh.requests,
+}
+"""Each place, and what looks at the weights there."""
 
 
-def on_a_host(made: Deployment) -> None:
-    ssh.settled(made)
-
-
-@pytest.mark.parametrize("looked", [on_this_machine, on_a_host])
+@pytest.mark.parametrize("where", LOOKS)
 @pytest.mark.parametrize("plan", [by_name, of_another_folder, of_another_precision])
 def test_a_folder_of_another_model_is_refused_before_anything_is_started_or_sent(
-    looked: Callable[[Deployment], None],
+    where: tuple[str, str],
     plan: Callable[[Path], Plan],
     toy: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CORRAL_VLLM", str(an_engine(tmp_path / "engine") / "bin" / "vllm"))
-    target = "ssh" if looked is on_a_host else "local"
-    made = make(plan(toy), target).model_copy(update={"hosts": ("gpu-1",)} if target == "ssh" else {})
+    target, look = where[0], LOOKS[where]
+    on_hosts = {"hosts": ("gpu-1",)} if target == "ssh" else {}
+    made = make(plan(toy), target).model_copy(update=on_hosts)
     with pytest.raises(UsageError) as error:
-        looked(made)
+        look(made)
     assert error.value.message == refused(plan, toy)
-    machine = made.plan.machine.name
     assert error.value.hint == (
-        f"Plan for what lies there: corral size {toy} --on {machine} -o plan.json; or put the plan's weights there."
+        f"Plan for what lies there: corral size {toy} --on {made.plan.machine.name} -o plan.json; "
+        "or put the plan's weights there."
     )
-    looked(make(of_folder(toy), target).model_copy(update={"hosts": made.hosts}))
+    look(make(of_folder(toy), target).model_copy(update=on_hosts))
 
 
 def test_a_toy_is_not_packed_as_maverick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infra import transfer
-from infra.errors import HostError
+from infra.errors import DocumentError, HostError
 
 
 class Host:
@@ -88,6 +88,25 @@ def test_what_did_not_arrive_as_it_is_here_is_told(local: Path) -> None:
         "sub/b is not the same in gpu-1:/there as here after it was copied.",
         "Check that host's disk (df -h, dmesg), and run the command again.",
     )
+
+
+def test_what_has_not_the_sum_that_is_known_of_it_is_not_sent_nor_anything_beside_it(local: Path) -> None:
+    host: Any = Host()
+    known = {
+        "a": hashlib.sha256(b"one").hexdigest(),
+        "sub/b": hashlib.sha256(b"tow").hexdigest(),
+        "c": "0" * 64,
+    }
+    with pytest.raises(DocumentError) as error:
+        transfer.copy_files(host, local, NAMES, "/there", known)
+    assert (error.value.message, error.value.hint) == (
+        f"{local}/sub/b is changed: its sha256 is not the one that was noted when it came here.",
+        f"See all of it: corral fetch --verify {local}",
+    )
+    assert (host.asked, host.there) == ([], {})
+    (local / "sub" / "b").unlink()
+    (local / "sub" / "b").write_bytes(b"tow")
+    assert transfer.copy_files(host, local, NAMES, "/there", known) == 2
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,16 @@ from deploy.bundle.manifest import (
     check_together,
     inside,
 )
-from deploy.bundle.media import BLOCK, Meter, first_there, require_space, require_writable, store, store_one
+from deploy.bundle.media import (
+    BLOCK,
+    Meter,
+    Summed,
+    first_there,
+    require_space,
+    require_writable,
+    store,
+    store_one,
+)
 from deploy.bundle.packing import Packing
 from deploy.bundle.sources import (
     Begun,
@@ -218,12 +227,16 @@ def write(
     if sources.chat_template:
         copies[CHAT_TEMPLATE] = sources.chat_template
     copies |= {f"{WHEELS}/{path.name}": path for path in sorted(own.iterdir())}
+    sums: dict[str, str] = {}
     for name, path in copies.items():
         is_large = split_bytes is not None and size_bytes(path) > split_bytes
         with LocalFile(path) as file:
-            yield from store(file, filling, name, split_bytes if is_large else None, meter)
+            whole = Summed(file) if is_large else None
+            parts = tuple(store(whole or file, filling, name, split_bytes if is_large else None, meter))
+        sums[name] = whole.sha256 if whole else parts[0].sha256
+        yield from parts
     yield store_text(filling, PLAN, sources.plan.model_dump_json(indent=2) + "\n", meter)
-    yield store_text(filling, SBOM, sbom.text(sources, own), meter)
+    yield store_text(filling, SBOM, sbom.text(sources, own, sums), meter)
 
 
 @contextmanager

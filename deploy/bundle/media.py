@@ -29,6 +29,24 @@ class Readable(Protocol):
         ...
 
 
+class Summed:
+    """A stream with the sum of all that was read of it: the parts of a file have sums of their own."""
+
+    def __init__(self, stream: Readable) -> None:
+        self.stream, self.digest = stream, hashlib.sha256()
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many."""
+        block = self.stream.read(size)
+        self.digest.update(block)
+        return block
+
+    @property
+    def sha256(self) -> str:
+        """Of what was read."""
+        return self.digest.hexdigest()
+
+
 class Meter:
     """Says how many bytes are done, at most every two seconds."""
 

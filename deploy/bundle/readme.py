@@ -20,9 +20,9 @@ The model's licence: {", ".join(bundle.licences) or "no licence file came with i
      sha256sum {MANIFEST}
 
    Where {SIGNATURE} lies here, the bundle is signed. The keys whose signature counts come on another way, too, as
-   lines of a name and a public key:
+   lines of a name and a public key in a file `signers`, which is put beside this folder: in it nothing may be added.
 
-     ssh-keygen -Y verify -f signers -I ops@bank -n {NAMESPACE} -s {SIGNATURE} <{MANIFEST}
+     ssh-keygen -Y verify -f ../signers -I ops@bank -n {NAMESPACE} -s {SIGNATURE} <{MANIFEST}
 
 2. {corral(bundle, with_corral)}
 
@@ -32,7 +32,7 @@ The model's licence: {", ".join(bundle.licences) or "no licence file came with i
      ~/corral/bin/corral bundle install . --manifest-sha256 CHECKSUM
      ~/corral/bin/corral serve ~/.corral/bundles/{bundle.name}/plan.json
 
-   Of a signed one, say to both whose signature counts: --allowed-signers signers --identity ops@bank
+   Of a signed one, say to both whose signature counts: --allowed-signers ../signers --identity ops@bank
 
    Or install it here and bring it from here to a machine reached over SSH:
 

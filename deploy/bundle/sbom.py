@@ -1,13 +1,14 @@
 """The bundle's bill of materials, as CycloneDX 1.6 has it: the engine's packages, corral's wheels, and what is served.
 
 It has no time and no serial number of its own, so that equal inputs make it equal to the byte. A package is what its
-environment says it is: of a wheel that is in the bundle there is a checksum, of an installed one there is none.
+environment says it is: of a wheel that is in the bundle there is a checksum, of an installed one there is none. Weights
+are their files, each with its checksum; a repository and a commit are named where these are the files of it.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ from urllib.parse import quote
 from deploy.bundle.manifest import ADAPTERS, DRAFT, ENGINE, MODEL, WHEELS
 from deploy.bundle.sources import Sources, model_files
 from deploy.targets import licence
-from serving.model import checkpoint_files
+from infra.fetch.checksums import Manifest
+from infra.fetch.discrepancies import LICENCE
+from serving.model import checkpoint_files, fetching
 from serving.vllm.pack import python_of
 
 Component = dict[str, Any]
 
 
-def text(sources: Sources, wheels: Path) -> str:
-    """The document."""
+def text(sources: Sources, wheels: Path, sums: Mapping[str, str]) -> str:
+    """The document; `sums` are those of the files of weights, by their names in the bundle."""
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -35,7 +38,7 @@ def text(sources: Sources, wheels: Path) -> str:
             },
             "component": {"type": "application", "bom-ref": "bundle", "name": sources.name},
         },
-        "components": [*served(sources), *packages(sources.prefix), *wheel_files(wheels)],
+        "components": [*served(sources, sums), *packages(sources.prefix), *wheel_files(wheels)],
     }
     return json.dumps(document, indent=2) + "\n"
 
@@ -65,24 +68,49 @@ def package(name: str, version: str, where: str) -> Component:
     return component("library", f"{where}#{purl}", name, where) | {"version": version, "purl": purl}
 
 
-def served(sources: Sources) -> Iterator[Component]:
-    """The model, and what is loaded beside it; a commit is the plan's, a folder has none."""
-    serve = sources.plan.serve
-    yield weights(MODEL, serve.model, serve.revision) | licensed(
-        MODEL, sources.model, model_files(sources.model)
-    )
+def served(sources: Sources, sums: Mapping[str, str]) -> Iterator[Component]:
+    """The model, and what is loaded beside it."""
+    serve, files = sources.plan.serve, model_files(sources.model)
+    model = weights(MODEL, sources.model, called(serve.model, sources.model), sums)
+    yield model | licensed(MODEL, sources.model, files)
     if sources.draft:
-        files = checkpoint_files.draft_files(sources.draft)
-        yield weights(DRAFT, serve.draft or "", serve.draft_revision) | licensed(DRAFT, sources.draft, files)
-    for name in sources.adapters:
-        yield component("machine-learning-model", f"{ADAPTERS}/{name}", name, f"{ADAPTERS}/{name}")
+        draft = weights(DRAFT, sources.draft, called(serve.draft or "", sources.draft), sums)
+        yield draft | licensed(DRAFT, sources.draft, checkpoint_files.draft_files(sources.draft))
+    for name, folder in sources.adapters.items():
+        yield weights(f"{ADAPTERS}/{name}", folder, name, sums)
 
 
-def weights(where: str, said: str, commit: str | None) -> Component:
-    """Weights by the name of their repository, or of their folder: where that lies is of this machine alone."""
-    name = Path(said).name if Path(said).is_absolute() else said
-    found = component("machine-learning-model", where, name, where)
-    return found | {"version": commit, "purl": f"pkg:huggingface/{quote(said)}@{commit}"} if commit else found
+def called(said: str, folder: Path) -> str:
+    """What weights are called that nobody vouches for: as their folder; one of the Hub's cache is called by a commit."""
+    return said if folder.parent.name == "snapshots" else folder.name
+
+
+def weights(where: str, folder: Path, name: str, sums: Mapping[str, str]) -> Component:
+    """Weights by their files; of a repository at a commit where corral's own manifest in the folder says these are."""
+    files = {path.removeprefix(f"{where}/"): sums[path] for path in sums if path.startswith(f"{where}/")}
+    origin = fetching.origin(folder)
+    listed = [
+        {
+            "type": "file",
+            "bom-ref": f"{where}/{file}",
+            "name": file,
+            "hashes": [{"alg": "SHA-256", "content": summed}],
+        }
+        for file, summed in files.items()
+    ]
+    of_repository: Component = {}
+    if origin and is_of(origin, files):
+        name = origin.repository
+        purl = f"pkg:huggingface/{quote(name)}@{origin.commit}"
+        of_repository = {"version": origin.commit, "purl": purl}
+    return component("machine-learning-model", where, name, where) | of_repository | {"components": listed}
+
+
+def is_of(origin: Manifest, files: Mapping[str, str]) -> bool:
+    """Whether files are those of a repository's commit, as the Hub listed it; a licence may have been put beside them."""
+    own = origin.files
+    others = {name for name, summed in files.items() if name not in own or own[name].sha256 != summed}
+    return bool(origin.commit) and origin.others is not None and others <= {LICENCE} - own.keys()
 
 
 def licensed(where: str, folder: Path, files: tuple[Path, ...]) -> Component:

@@ -8,7 +8,6 @@ import typer
 from deploy.bundle.manifest import Known
 from deploy.bundle.packing import Packing
 from deploy.cli.flags import Group, Json, Planned
-from infra.argument import pasted
 
 app = typer.Typer(cls=Group, help="A plan's engine and model for a machine without a network.")
 
@@ -61,13 +60,8 @@ def verify(folder: Folder, told: Known, as_json: Json = False) -> int:
 def install(folder: Folder, told: Known, as_json: Json = False) -> None:
     """Verify a bundle and put its engine and model where corral serve and provision find them; asks no network."""
     from deploy.bundle.install import install as run
+    from deploy.bundle.install import text
     from infra.say import emit, progress
 
     made = run(folder, told.manifest_sha256, progress, told)
-    emit(
-        made,
-        f"{made.name} is in {made.folder}; the bundle: {made.signature}\n"
-        f"serve it here:   corral serve {pasted(made.plan)}\n"
-        f"or on a host:    corral up {pasted(made.plan)} --target ssh --host gpu-1 --engine {pasted(made.engine)}",
-        as_json,
-    )
+    emit(made, text(made), as_json)

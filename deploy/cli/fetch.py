@@ -27,7 +27,7 @@ def fetch(
     Safe to repeat, and to kill: what came is kept. What is here already is verified and not fetched again.
     """
     from deploy.fetch.fetch_request import check_acceptance, subject
-    from deploy.fetch.fetch_weights import fetch, fetched_text, verified_text, verify
+    from deploy.fetch.fetch_weights import fetch, fetched_text, not_to_serve, verified_text, verify
     from deploy.fetch.verify_deployment import (
         error_of,
         is_deployment,
@@ -36,7 +36,7 @@ def fetch(
     )
     from deploy.targets import deployment as deployments
     from deploy.targets.licence import accept
-    from infra.errors import DocumentError, UsageError
+    from infra.errors import UsageError
     from infra.say import Told, emit, fail
 
     if options.verify is not None:
@@ -49,13 +49,8 @@ def fetch(
             return Told(fail(wrong, as_json=False)) if wrong else 0
         verdict = verify(Path(options.verify))
         emit(verdict, verified_text(verdict), as_json)
-        if not verdict.problems:
-            return 0
-        error = DocumentError(
-            f"{verdict.folder} must not be served: {len(verdict.problems)} problem(s).",
-            "Remove what is extra, and fetch the rest again into the same folder.",
-        )
-        return Told(fail(error, as_json=False))
+        wrong = not_to_serve(verdict)
+        return Told(fail(wrong, as_json=False)) if wrong else 0
     check_acceptance(options)
     if options.accept_license:
         given = accept(options.accept_license, options.country or "", options.other_rights or "")

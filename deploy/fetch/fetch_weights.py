@@ -9,7 +9,7 @@ from pydantic import Field
 from deploy.fetch.fetch_request import FetchOptions, Subject
 from deploy.targets import hub_weights
 from infra import bar, offline
-from infra.errors import UsageError
+from infra.errors import DocumentError, UsageError
 from infra.fetch import confirming, verifying
 from infra.fetch.layouts import Layout, in_folder
 from infra.printable import sentence
@@ -49,7 +49,7 @@ class VerifiedWeights(Record):
     folder: Path
     """Which was read."""
     repository: str
-    """OWNER/NAME on the Hub; empty where the folder does not say."""
+    """OWNER/NAME on the Hub; empty where the folder does not say, and for what a bundle brought."""
     commit: str
     """As the folder says; empty where it does not."""
     files: int
@@ -58,6 +58,8 @@ class VerifiedWeights(Record):
     """All of them together."""
     problems: tuple[str, ...]
     """A sentence each."""
+    bundle: str = Field(default="", exclude_if=lambda bundle: not bundle)
+    """The SHA-256 of the manifest of the bundle that brought them; absent for what was fetched."""
 
 
 def fetch(subject: Subject, options: FetchOptions) -> FetchedWeights:
@@ -159,6 +161,19 @@ def verify(folder: Path) -> VerifiedWeights:
         files=found.files,
         bytes=found.bytes,
         problems=tuple(f"{name} {why}" for name, why in found.problems),
+        bundle=found.bundle,
+    )
+
+
+def not_to_serve(found: VerifiedWeights) -> DocumentError | None:
+    """The error for weights that are wrong; None where nothing is."""
+    if not found.problems:
+        return None
+    return DocumentError(
+        f"{found.folder} must not be served: {len(found.problems)} problem(s).",
+        "Remove what is extra. For the rest remove the folder that the bundle was installed into, and install it again."
+        if found.bundle
+        else "Remove what is extra, and fetch the rest again into the same folder.",
     )
 
 
@@ -175,8 +190,8 @@ def fetched_text(made: FetchedWeights) -> str:
 
 def verified_text(made: VerifiedWeights) -> str:
     """For a person: what is wrong, a line each, or that nothing is."""
-    whole = (
-        f"{made.folder} is {made.repository} at {made.commit}: {made.files} files, {made.bytes / GIB:.2f} GiB, "
-        "every checksum right"
-    )
+    what = f"{made.repository} at {made.commit}"
+    if made.bundle:
+        what = f"as it was brought by the bundle whose manifest is {made.bundle}"
+    whole = f"{made.folder} is {what}: {made.files} files, {made.bytes / GIB:.2f} GiB, every checksum right"
     return "\n".join(made.problems) or whole

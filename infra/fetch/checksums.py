@@ -51,6 +51,8 @@ class Manifest(NamedTuple):
     others: Mapping[str, int] | None = None
     """What else the repository lists, and how many bytes each has: never fetched, and no stranger where another tool
     did. None where the Hub was not asked for its list, so that more may belong to the commit."""
+    bundle: str = ""
+    """The SHA-256 of the manifest of the bundle that brought them; empty for what was fetched."""
 
     def text(self) -> str:
         """As it is stored: its last line is the sum of all before it, so that a change by hand shows."""
@@ -62,6 +64,7 @@ class Manifest(NamedTuple):
             "fetched_at": self.fetched_at or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "files": {name: kept._asdict() for name, kept in sorted(self.files.items())},
             **({} if self.others is None else {"others": dict(sorted(self.others.items()))}),
+            **({"bundle": self.bundle} if self.bundle else {}),
         }
         return json.dumps(body | {"sha256": sum_of(body)}, indent=2) + "\n"
 
@@ -90,6 +93,7 @@ def read(path: Path) -> Manifest | None:
                 {checked(name): kept(row) for name, row in body["files"].items()},
                 str(body["fetched_at"]),
                 others(body.get("others")),
+                str(body.get("bundle", "")),
             )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass

@@ -30,6 +30,8 @@ class Verdict(NamedTuple):
     """Of the repository, which another tool brought: no server is given them."""
     is_listed: bool = True
     """Whether the Hub said what belongs to the commit, so that what is missing is known."""
+    bundle: str = ""
+    """The SHA-256 of the manifest of the bundle that brought it; empty for what was fetched."""
 
 
 def verify(folder: Path, tell: Callable[[int, int], None] = lambda read, total: None) -> Verdict:
@@ -90,6 +92,7 @@ def verify_one(folder: Path, below: Collection[str], tell: Callable[[int, int], 
         tuple(problems),
         pickles(layout, odd, below),
         manifest.others is not None,
+        manifest.bundle,
     )
 
 

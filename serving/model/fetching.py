@@ -9,6 +9,7 @@ from pathlib import Path
 from infra import bar
 from infra.errors import DocumentError, HostError
 from infra.fetch import confirming, download
+from infra.fetch.checksums import Manifest
 from infra.fetch.download import Fetched, Told
 from infra.fetch.hub_answers import Source
 from infra.fetch.layouts import Layout, in_cache, in_folder, of_existing
@@ -115,10 +116,24 @@ def is_vouched_for(folder: Path) -> bool:
     return found.blobs is not None or found.manifest.exists()
 
 
+def origin(folder: Path) -> Manifest | None:
+    """What was noted of a folder: whose files it has, at which commit or of which bundle; None where nothing was.
+
+    Raises DocumentError for a manifest that was changed.
+    """
+    return of_existing(folder).known()
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 that each file of a folder should have, by its name, as far as it was noted. Raises as `origin`."""
+    noted = origin(folder)
+    return {name: kept.sha256 for name, kept in noted.files.items()} if noted else {}
+
+
 def is_listed(folder: Path) -> bool:
     """Whether the Hub has said what belongs to a checkpoint, and not only another tool what it had brought by then."""
     try:
-        manifest = of_existing(folder).known()
+        manifest = origin(folder)
     except DocumentError:
         return False
     return manifest is not None and manifest.others is not None

@@ -157,9 +157,11 @@ def make_sure_of(folder: Path, fetch_again: Callable[[], None] | None) -> None:
         progress(f"weights: {name} {why}; it is fetched again")
         fetch_again()
         return
+    noted = fetching.origin(folder)
+    came, again = ("brought", "install the bundle anew") if noted and noted.bundle else ("fetched", "")
     raise DocumentError(
-        f"{folder / name} {why}: these are not the weights that were fetched.",
-        f"See all of it: corral fetch --verify {pasted(folder)}; then fetch there again what is wrong: --to",
+        f"{folder / name} {why}: these are not the weights that were {came}.",
+        f"See all of it: corral fetch --verify {pasted(folder)}; then {again or 'fetch there again what is wrong: --to'}",
     )
 
 
@@ -204,7 +206,7 @@ def verified_folder(folder: Path, is_model: bool) -> VerifiedFolder:
     return VerifiedFolder(
         at=str(folder),
         is_model=is_model,
-        by="the Hub's",
+        by="the bundle's" if found.bundle else "the Hub's",
         files=found.files,
         bytes=found.bytes,
         problems=problems,

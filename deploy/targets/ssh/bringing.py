@@ -17,7 +17,7 @@ from infra import host_files
 from infra.say import progress
 from infra.ssh import Host
 from infra.transfer import PATIENCE_S, copy_files
-from serving.model import lora_files
+from serving.model import fetching, lora_files
 from serving.vllm import chat_template
 from serving.vllm.pack import pack
 
@@ -42,16 +42,18 @@ def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
     if bring.model:
         progress(f"{host.destination}: bringing the model from {bring.model}")
         host.run((*UNLINK, f"{own_root(deployment)}/model"), as_root=True)
-        copy_files(host, bring.model, bring.model_files, f"{own_root(deployment)}/model")
+        there = f"{own_root(deployment)}/model"
+        copy_files(host, bring.model, bring.model_files, there, fetching.sums(bring.model))
     if bring.draft:
         progress(f"{host.destination}: bringing the draft from {bring.draft}")
         there = f"{own_root(deployment)}/{drafts.PLACE}"
         host.run((*UNLINK, there), as_root=True)
-        copy_files(host, bring.draft, bring.draft_files, there)
+        copy_files(host, bring.draft, bring.draft_files, there, fetching.sums(bring.draft))
     for module in bring.adapters:
         progress(f"{host.destination}: bringing the adapter {module.name} from {module.path}")
         there = f"{adapters_folder(deployment.name, deployment.release)}/{module.name}"
-        copy_files(host, lora_files.folder_of(module), lora_files.FILES, there)
+        here = lora_files.folder_of(module)
+        copy_files(host, here, lora_files.FILES, there, fetching.sums(here))
     if bring.engine and not engine_is_there(setup, host):
         prefix = bring.engine
         progress(f"{host.destination}: bringing the engine from {prefix}")

@@ -7,7 +7,7 @@ from deploy.targets import preflight as judge
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import LOOK_S, Check
 from deploy.targets.ssh import host_unit, operators, tunnels
-from deploy.targets.ssh.host_setup import Brought, own_root
+from deploy.targets.ssh.host_setup import Brought, engine_brought, own_root
 from infra import deadline
 from infra import host as hosts
 from infra.facts import HostFacts
@@ -40,6 +40,12 @@ def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, .
     if len(deployment.hosts) == 1:
         return judged
     return tuple(check.model_copy(update={"name": f"{host.destination}: {check.name}"}) for check in judged)
+
+
+def of_engine(deployment: Deployment) -> tuple[Check, ...]:
+    """Nothing of an engine that can be brought, which is looked at with its host. Raises as `brought` does of another."""
+    engine_brought(deployment)
+    return ()
 
 
 def any_plan(destination: str) -> tuple[Check, ...]:

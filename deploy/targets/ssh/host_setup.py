@@ -242,14 +242,14 @@ def _chat_template(plan: Plan) -> Path | None:
 def engine_brought(deployment: Deployment) -> dict[str, object]:
     """The engine to bring: the one named, or corral's own for a plan without GPUs."""
     if deployment.engine:
-        return _named_engine(Path(deployment.engine))
+        return _named_engine(Path(deployment.engine), deployment.plan)
     if deployment.plan.machine.gpu_count:
         return {}
     prefix = prefix_of(engines.find(home(), os.environ).vllm)
     return _engine_at(prefix)
 
 
-def _named_engine(path: Path) -> dict[str, object]:
+def _named_engine(path: Path, plan: Plan) -> dict[str, object]:
     if os.path.isfile(path / "pyvenv.cfg"):
         return _engine_at(path.resolve())
     there = path.glob("*.whl") if os.path.isdir(path) else ()
@@ -261,9 +261,15 @@ def _named_engine(path: Path) -> dict[str, object]:
             f"{path} is a packed engine, which rented machines take from S3; hosts over SSH are brought the engine.",
             "Name its environment, which corral engine show tells: --engine vllm-env. Here nothing need be packed.",
         )
+    version = plan.vllm_version
+    one = f"python3 -m venv vllm-env && vllm-env/bin/pip install vllm=={version}"
     raise UsageError(
-        f"{path} is neither an engine's environment nor a folder of wheels.",
-        "Name a virtual environment with vLLM, or make wheels: pip download vllm -d wheels",
+        f"{path} is neither an engine's environment nor a folder of wheels."
+        if os.path.lexists(path)
+        else f"There is no engine to bring at {path}.",
+        f"Name an environment with vLLM, made by {one}; or a folder of wheels: pip download vllm=={version} -d wheels"
+        if plan.machine.gpu_count
+        else "Install the CPU build (corral engine install) and leave out --engine: it is brought then.",
     )
 
 

@@ -23,7 +23,7 @@ from deploy.targets.ssh import replicas as replicas_of
 from deploy.targets.ssh.at_work import alone as alone
 from deploy.targets.ssh.bringing import files_for, prepare, prepare_beside, prepare_command
 from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
-from deploy.targets.ssh.host_checks import any_plan, checks
+from deploy.targets.ssh.host_checks import any_plan, checks, of_engine
 from deploy.targets.ssh.host_releases import engine_version as engine_version
 from deploy.targets.ssh.host_releases import keep as keep
 from deploy.targets.ssh.host_releases import let_go as let_go
@@ -171,13 +171,15 @@ def examined(deployment: Deployment | None, wishes: SshOptions) -> Iterator[Chec
             yield failure("hosts", no_hosts())
         yield from examined_alone(wishes.hosts)
         return
+    # Before the weights: what is wrong with it is said of it, though it ends their look and that at the hosts, too.
+    engine = tuple(checkups("engine", partial(of_engine, deployment)))
     weights = tuple(checkups("weights", lambda: settled(deployment)[1]))
     try:
         judged = preflight(hub_weights.kept(deployment))
     except CorralError as error:
         alone = tuple(examined_alone(deployment.hosts))
         said = {check.found for check in alone if check.outcome == "failed"}
-        for check in (*weights, failure("hosts", error)):
+        for check in (*engine, *weights, failure("hosts", error)):
             if check.found not in said:
                 said.add(check.found)
                 yield check
