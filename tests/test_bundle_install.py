@@ -165,8 +165,8 @@ def test_what_is_installed_is_held_against_the_bundle_with_it_and_without(
         f"{by_sums}\n",
         [
             f"error: {model} must not be served: 1 problem(s).",
-            "hint: Remove what is extra. For the rest remove the folder that the bundle was installed into, and install "
-            "it again.",
+            "hint: Remove what is extra. For the rest remove the folder that the bundle was installed into, and "
+            "install it again.",
         ],
     )
     if name != "one more":

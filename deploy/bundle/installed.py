@@ -1,4 +1,4 @@
-"""What is installed of a bundle: its sums, kept beside the weights, and its bytes, read again when it is there already."""
+"""What is installed of a bundle: its sums, kept beside the weights, and its bytes, read again where it is there."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from infra.fetch.layouts import in_folder
 
 
 def keep_sums(place: Path, kept: Mapping[str, Kept], manifest_sha256: str) -> None:
-    """Leave in each folder of weights what `corral fetch` leaves there: by it they are verified, here and before they go."""
+    """Leave in each folder of weights the manifest that `corral fetch` leaves: they are verified by it."""
     for folder in sorted({served_folder(name) for name in kept} - {""}):
         files = {
             name.removeprefix(f"{folder}/"): each

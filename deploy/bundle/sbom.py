@@ -81,7 +81,7 @@ def served(sources: Sources, sums: Mapping[str, str]) -> Iterator[Component]:
 
 
 def called(said: str, folder: Path) -> str:
-    """What weights are called that nobody vouches for: as their folder; one of the Hub's cache is called by a commit."""
+    """What weights are called that nobody vouches for: as their folder, which in the Hub's cache is a commit."""
     return said if folder.parent.name == "snapshots" else folder.name
 
 
@@ -107,7 +107,7 @@ def weights(where: str, folder: Path, name: str, sums: Mapping[str, str]) -> Com
 
 
 def is_of(origin: Manifest, files: Mapping[str, str]) -> bool:
-    """Whether files are those of a repository's commit, as the Hub listed it; a licence may have been put beside them."""
+    """Whether files are those of a repository's commit, as the Hub listed it; a licence may be put beside them."""
     own = origin.files
     others = {name for name, summed in files.items() if name not in own or own[name].sha256 != summed}
     return bool(origin.commit) and origin.others is not None and others <= {LICENCE} - own.keys()

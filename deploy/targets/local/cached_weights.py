@@ -158,10 +158,12 @@ def make_sure_of(folder: Path, fetch_again: Callable[[], None] | None) -> None:
         fetch_again()
         return
     noted = fetching.origin(folder)
-    came, again = ("brought", "install the bundle anew") if noted and noted.bundle else ("fetched", "")
+    came, again = "fetched", "fetch there again what is wrong: --to"
+    if noted and noted.bundle:
+        came, again = "brought", "install its bundle again"
     raise DocumentError(
         f"{folder / name} {why}: these are not the weights that were {came}.",
-        f"See all of it: corral fetch --verify {pasted(folder)}; then {again or 'fetch there again what is wrong: --to'}",
+        f"See all of it: corral fetch --verify {pasted(folder)}; then {again}",
     )
 
 

@@ -43,7 +43,7 @@ def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, .
 
 
 def of_engine(deployment: Deployment) -> tuple[Check, ...]:
-    """Nothing of an engine that can be brought, which is looked at with its host. Raises as `brought` does of another."""
+    """Nothing, of an engine that can be brought: its host is looked at. Raises as `brought` does of another."""
     engine_brought(deployment)
     return ()
 
