@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundling import a_checkpoint, tree
+from bundling import a_checkpoint, planned_for, tree
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ssh import bringing, host_checks, host_setup, tunnels
@@ -205,7 +205,8 @@ def test_a_listener_outside_of_the_loopback_is_refused_unless_asked_for(
 
 
 def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: Path) -> None:
-    requests = ssh.requests(deployment(hosts=("gpu-1", "gpu-2"), model=str(model)))
+    asked = deployment(hosts=("gpu-1", "gpu-2"))
+    requests = ssh.requests(asked.model_copy(update={"plan": planned_for(asked.plan, model)}))
     assert [request["host"] for request in requests] == ["gpu-1", "gpu-2"]
     assert requests[0]["run"] == [
         ["/opt/corral/scout/bin/prepare"],
