@@ -120,6 +120,8 @@ def test_a_commit_is_named_only_of_the_files_that_corral_fetched_at_it(tmp_path:
     for spoiled in ({"changed": "config.json"}, {"commit": ""}, {"others": None}):
         fetched(model, **spoiled)
         assert named() == ("model", None, None)
+    (model / ".corral/manifest.json").write_text("{}")
+    assert named() == ("model", None, None)
     fetched(model)
     sums["model/chat_template.json"] = SUM
     assert named() == ("model", None, None)

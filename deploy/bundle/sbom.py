@@ -17,6 +17,7 @@ from urllib.parse import quote
 from deploy.bundle.manifest import ADAPTERS, DRAFT, ENGINE, MODEL, WHEELS
 from deploy.bundle.sources import Sources, model_files
 from deploy.targets import licence
+from infra.errors import DocumentError
 from infra.fetch.checksums import Manifest
 from infra.fetch.discrepancies import LICENCE
 from serving.model import checkpoint_files, fetching
@@ -88,7 +89,7 @@ def called(said: str, folder: Path) -> str:
 def weights(where: str, folder: Path, name: str, sums: Mapping[str, str]) -> Component:
     """Weights by their files; of a repository at a commit where corral's own manifest in the folder says these are."""
     files = {path.removeprefix(f"{where}/"): sums[path] for path in sums if path.startswith(f"{where}/")}
-    origin = fetching.origin(folder)
+    origin = origin_of(folder)
     listed = [
         {
             "type": "file",
@@ -104,6 +105,14 @@ def weights(where: str, folder: Path, name: str, sums: Mapping[str, str]) -> Com
         purl = f"pkg:huggingface/{quote(name)}@{origin.commit}"
         of_repository = {"version": origin.commit, "purl": purl}
     return component("machine-learning-model", where, name, where) | of_repository | {"components": listed}
+
+
+def origin_of(folder: Path) -> Manifest | None:
+    """What corral noted of a folder; nothing is told by a manifest that was changed."""
+    try:
+        return fetching.origin(folder)
+    except DocumentError:
+        return None
 
 
 def is_of(origin: Manifest, files: Mapping[str, str]) -> bool:
