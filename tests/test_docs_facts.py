@@ -76,27 +76,47 @@ def test_every_exit_code_is_explained_once() -> None:
     assert rows == sorted({kind.exit_code for kind in kinds})
 
 
-def test_the_unit_that_opens_the_ways_after_a_boot_is_read_by_systemd(tmp_path: Path, need: Any) -> None:
-    if not shutil.which("systemd-analyze"):
-        need("systemd-analyze", "systemd is not installed")
-    shown = (DOCS / "how-to/replicas.md").read_text(encoding="utf-8")
+UNITS = {
+    "replicas": ["corral connect scout"],
+    "gateway": [
+        "corral gateway scout --host 0.0.0.0 --port 8443 --tls-name llm.example",
+        "corral gateway status scout",
+        "corral gateway stop scout",
+    ],
+}
+"""A how-to -> what the unit that it shows has corral do."""
+
+
+def shown_unit(how_to: str) -> tuple[str, str]:
+    """The name and the text of a unit of one's own systemd that a page shows, for `scout`."""
+    shown = (DOCS / f"how-to/{how_to}.md").read_text(encoding="utf-8")
     (name,) = re.findall(r"`~/\.config/systemd/user/([^`]+)`", shown)
     (text,) = re.findall(r"^```ini\n(.*?)^```$", shown, re.M | re.S)
-    unit, program = tmp_path / name.replace("@", "@scout"), tmp_path / ".local/bin/corral"
-    unit.write_text(text)
+    return name.replace("@", "@scout"), text
+
+
+@pytest.mark.parametrize("how_to", UNITS)
+def test_a_unit_that_starts_after_a_boot_is_read_by_systemd(how_to: str, tmp_path: Path, need: Any) -> None:
+    if not shutil.which("systemd-analyze"):
+        need("systemd-analyze", "systemd is not installed")
+    for name, text in map(shown_unit, UNITS):
+        (tmp_path / name).write_text(text)
+    program = tmp_path / ".local/bin/corral"
     program.parent.mkdir(parents=True)
     program.touch(0o755)
+    name, text = shown_unit(how_to)
     done = subprocess.run(
-        ["systemd-analyze", "--user", "verify", "--man=no", str(unit)],
+        ["systemd-analyze", "--user", "verify", "--man=no", str(tmp_path / name)],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    (line,) = re.findall(r"^ExecStart=%h/\.local/bin/(.*)$", text, re.M)
-    assert line == "corral connect %i"
-    check_read(line.replace("%i", "scout"))
+    lines = re.findall(r"%h/\.local/bin/(corral .*?)(?= && | >|$)", text, re.M)
+    assert [line.replace("%i", "scout") for line in lines] == UNITS[how_to]
+    for line in UNITS[how_to]:
+        check_read(line)
 
 
 def test_the_licence_is_the_text_that_is_asked_for() -> None:

@@ -34,7 +34,8 @@ case $line in
 *"sudo -n "*) [ ! -e "$HOST/no-sudo" ] || { echo 'sudo: a password is required' >&2; exit 1; } ;;
 esac
 case $line in
-*systemctl*) [ ! -e "$HOST/no-systemd" ] || { echo 'sh: 4: systemctl: not found' >&2; exit 127; } ;;
+*systemctl*) [ ! -e "$HOST/no-systemd" ] || { echo 'sh: 4: systemctl: not found' >&2; exit 127; }
+    [ ! -e "$HOST/serves" ] || printf 'Record=yes\nActiveState=active\n' ;;
 *"config.json"*) exit 0 ;;
 *) exit 1 ;;
 esac
@@ -237,6 +238,25 @@ def test_what_is_no_obstacle(change: Change, host: Path, plan: Plan) -> None:
     (host / "facts").write_text(change((host / "facts").read_text()))
     deployment: Deployment = make(plan, "ssh", "t1").model_copy(update={"hosts": ("gpu-1",)})
     assert [check for check in ssh.preflight(deployment) if check.outcome == "failed"] == []
+
+
+def test_what_the_server_of_that_name_holds_is_no_obstacle_to_it(host: Path, plan: Plan) -> None:
+    """Else nothing is made ready again, and no release brought beside it, while it serves."""
+    changed(host, instead("GPU-a, 81559, 1,", "GPU-a, 81559, 75000,"))
+    changed(host, instead("GPU-b, 81559, 1,", "GPU-b, 81559, 75000,"))
+    changed(host, instead("listening ", f"listening 00000000:{plan.serve.port:04X}\nlistening "))
+    deployment: Deployment = make(plan, "ssh", "t1").model_copy(update={"hosts": ("gpu-1",)})
+
+    def obstacles() -> list[tuple[str, str]]:
+        return [(check.name, check.found) for check in ssh.preflight(deployment) if check.outcome == "failed"]
+
+    assert obstacles() == [
+        ("gpu 0", "75000 MiB are in use by another program"),
+        ("gpu 1", "75000 MiB are in use by another program"),
+        ("port", f"{plan.serve.port} is in use"),
+    ]
+    (host / "serves").touch()
+    assert obstacles() == []
 
 
 def test_a_fleet_in_which_one_host_has_other_gpus_is_refused_and_says_which(host: Path, plan: Plan) -> None:

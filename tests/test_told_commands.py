@@ -37,8 +37,8 @@ ORDER = (
     "version",
 )
 """What can be done here, after what it needs."""
-ELSEWHERE = {"sweep.json", "--refresh", "ssh"}
-"""What only a server of one's own gives, AWS, a host."""
+ELSEWHERE = {"sweep.json", "--refresh", "ssh", "./scout"}
+"""What only a server of one's own gives, AWS, a host, the Hub."""
 OF_A_MODEL = {"size", "capacity", "simulate", "up"}
 """Of these `scout` is the model, of others a deployment."""
 ANSWERS = (0, DoesNotFit.exit_code)

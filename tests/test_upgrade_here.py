@@ -17,7 +17,10 @@ from deploy.releases.release import Figures
 from deploy.targets.deployment import Deployment, folder, load
 from deploy.targets.local import engines, starting
 from deploy.targets.local import place as local
+from deploy.targets.place import Offer
+from infra import gpus
 from infra.errors import ServerError, UsageError
+from infra.facts import GpuFacts, GpuReport
 from serving.sizing.plan import Plan
 from serving.vllm import engine, events, server
 from serving.vllm.endpoint import Endpoint
@@ -153,6 +156,35 @@ def test_which_engine_is_meant(
     assert local.missing(gone) == f"its engine {half / 'bin' / 'vllm'}"
     with pytest.raises(ServerError, match="release is not there any more"):
         engines.engine_of(gone)
+
+
+def test_the_memory_of_gpus_that_its_own_server_has_keeps_no_release_from_coming(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = GpuFacts(
+        index=0, name="NVIDIA H100 80GB HBM3", uuid="a", memory_total_mib=81559, memory_used_mib=75000,
+        compute_capability=9.0,
+    )  # fmt: skip
+    monkeypatch.setattr(gpus, "report", lambda: GpuReport(driver_version="580.95.05", gpus=(held,)))
+    machine = deployment.plan.machine.model_copy(update={"gpu_count": 1, "gpu": "H100"})
+    wanted = deployment.model_copy(update={"plan": deployment.plan.model_copy(update={"machine": machine})})
+    offered: list[Offer] = []
+
+    class Enough(Exception):
+        """It was offered."""
+
+    def approve(offer: Offer) -> None:
+        offered.append(offer)
+        raise Enough
+
+    def gpu_checks() -> list[tuple[str, str]]:
+        with pytest.raises(Enough):
+            local.bring(wanted, (), approve)
+        return [(check.name, check.outcome) for check in offered.pop().checks if check.name.startswith("gpu")]
+
+    assert gpu_checks() == [("gpu", "ok")]
+    local.stop(deployment)
+    assert gpu_checks() == [("gpu", "ok"), ("gpu 0", "failed")]
 
 
 def test_an_engine_for_gpus_is_installed_beside_the_others(

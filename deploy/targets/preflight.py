@@ -88,6 +88,12 @@ def require(checks: tuple[Check, ...], where: str) -> None:
         raise HostError(f"{where} is not ready: {failed[0].name}: {failed[0].found}{others}.", failed[0].fix)
 
 
+def unused(gpu: GpuReport) -> GpuReport:
+    """The GPUs as they would be if nobody used their memory, for a server that takes the place of the one that does."""
+    free = (each.model_copy(update={"memory_used_mib": None}) for each in gpu.gpus)
+    return gpu.model_copy(update={"gpus": tuple(free)})
+
+
 def gpus_per_host(plan: Plan) -> int:
     """How many GPUs each of the plan's hosts must have; 0 for the CPU engine."""
     return plan.machine.gpu_count // plan.machine.hosts

@@ -96,11 +96,15 @@ def prepared(deployment: Deployment) -> Deployment:
     return deployment
 
 
-def preflight(deployment: Deployment) -> tuple[Check, ...]:
-    """Look at this machine's GPUs, driver, memory, disk and port; changes nothing."""
+def preflight(deployment: Deployment, beside: bool = False) -> tuple[Check, ...]:
+    """Look at this machine's GPUs, driver, memory, disk and port; changes nothing.
+
+    With `beside` for what takes the place of the server that runs, which gives back their memory before.
+    """
+    found = gpus.report()
     return rules.checks(
         machine.facts(),
-        gpus.report(),
+        rules.unused(found) if beside else found,
         deployment.plan,
         disk_path=str(home().resolve()),
         disk_gib=DISK_GIB,
@@ -220,7 +224,8 @@ def with_engine(deployment: Deployment, version: str | None, path: str | None) -
 
 def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[Offer], None]) -> None:
     """Install its engine and fetch its weights, beside those of the server that runs."""
-    room = tuple(check for check in preflight(deployment) if check.name not in TAKEN_BY_THE_SERVER)
+    found = preflight(deployment, beside=is_running(deployment))
+    room = tuple(check for check in found if check.name not in TAKEN_BY_THE_SERVER)
     approve(Offer(deployment, (*about, *room)))
     rules.require(room, "This machine")
     vllm_versions.check(engines.install(deployment).version, progress, deployment.plan.serve.extra_args)

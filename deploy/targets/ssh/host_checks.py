@@ -24,10 +24,11 @@ def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, .
     if facts.systemd is not None and facts.privilege != "none":
         operators.refuse_others(deployment, host)  # the other checks would be of another's server
     clock_s = (asked_at_s + time.time()) / 2
+    others = without_our_server(deployment, facts, host)
     judged = (
         *judge.checks(
-            without_our_port(deployment, facts, host),
-            facts.gpu,
+            others,
+            others.gpu,
             deployment.plan,
             disk_path="/opt/corral",
             disk_gib=max(0.1, bring.disk_gib - on_disk_gib(deployment, host)),
@@ -74,13 +75,14 @@ def gateway_check(facts: HostFacts) -> Check:
     return Check(name="gateway", outcome="ok", found=found, fix=fix)
 
 
-def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> HostFacts:
-    """The facts as they would be if our own server did not run: its port is no obstacle to it."""
+def without_our_server(deployment: Deployment, facts: HostFacts, host: Host) -> HostFacts:
+    """The facts as they would be if our own server did not run: its port and its GPUs' memory are no obstacle to it."""
     if facts.systemd is None or facts.privilege == "none":
         return facts  # nothing of ours can run there, and asking would fail before the check that says why
-    running = host_unit.state(deployment.name, host).active in ("active", "activating")
-    ours = {deployment.plan.serve.port} if running else set()
-    return facts.model_copy(update={"ports_in_use": facts.ports_in_use - ours})
+    if host_unit.state(deployment.name, host).active not in ("active", "activating"):
+        return facts
+    ports = facts.ports_in_use - {deployment.plan.serve.port}
+    return facts.model_copy(update={"ports_in_use": ports, "gpu": judge.unused(facts.gpu)})
 
 
 def on_disk_gib(deployment: Deployment, host: Host) -> float:
