@@ -11,6 +11,8 @@ import refusals
 
 from deploy.cli.main import run
 from infra import columns
+from infra.catalog import machine
+from infra.errors import UsageError
 from serving.sizing import owned_fleet
 from serving.sizing.capacity import AtWorst, Capacity, Choice, Question
 from serving.sizing.capacity_search import capacity
@@ -19,7 +21,7 @@ from serving.sizing.owned_fleet import together
 from serving.sizing.plan import Plan
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise
-from serving.sizing.traffic_options import TrafficOptions
+from serving.sizing.traffic_options import MachineOptions, TrafficOptions
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,53 @@ def test_a_shape_and_a_count_as_they_are_typed(typed: str, owned: Owned) -> None
     assert owned_typed(typed) == owned
     assert owned_typed(owned) is owned
     assert owned_typed(str(owned)) == owned
+
+
+@pytest.mark.parametrize(
+    ("spelled", "catalogue"),
+    [
+        ("8xA100-40", "8xA100-40GB"),
+        ("8xa100-40gb", "8xA100-40GB"),
+        ("2 x NVIDIA A100-80GB", "2xA100-80GB"),
+        ("02XA100_80GB", "2xA100-80GB"),
+        ("1xp5.48xlarge", "p5.48xlarge"),
+        ("2x p5.48xlarge", "2xp5.48xlarge"),
+        ("16xh100", "16xH100"),
+    ],
+)
+def test_a_machine_is_called_as_the_catalogue_does_however_it_was_spelled(
+    spelled: str, catalogue: str
+) -> None:
+    """From the parse on, so that nothing that counts machines by name can meet another spelling."""
+    assert machine(catalogue).name == machine(spelled).name == catalogue
+    assert owned_typed(f"{spelled}=3@2").machine == catalogue
+    assert Owned(machine=spelled, count=3) == Owned(machine=catalogue, count=3)
+    asked = MachineOptions.of({"machines": (spelled, catalogue, spelled)})
+    assert asked.machines == (catalogue,)
+    with pytest.raises(UsageError, match=f"^--have names {catalogue} twice"):
+        MachineOptions.of({"have": (f"{spelled}=1", f"{catalogue}=1")})
+
+
+@pytest.mark.parametrize(
+    ("spelled", "catalogue", "asked"),
+    [
+        ("8xA100-40=1@4.5", "8xA100-40GB=1@4.5", "--requests-per-s 1.142 --ttft 1 --spare 1"),
+        ("2xa100-80gb=3", "2xA100-80GB=3", "--requests-per-s 2 --precision fp8"),
+        ("1xp4de.24xlarge=1", "p4de.24xlarge=1", "--requests-per-s 20 --precision fp8"),
+    ],
+)
+def test_another_spelling_has_the_same_answer(
+    spelled: str, catalogue: str, asked: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(have: str, name: str) -> tuple[int, str, str]:
+        words = ["capacity", "scout", *asked.split(), "--input-tokens", "2k", "--output-tokens", "500"]
+        plan = tmp_path / name
+        code = run([*words, "--have", have, "--json", "-o", str(plan)])
+        out, err = capsys.readouterr()
+        assert err == ""
+        return code, out, plan.read_text() if plan.exists() else ""
+
+    assert answer(spelled, "a.json") == answer(catalogue, "b.json")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from decimal import Decimal
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from infra.asked import Asked, Flag, spoken
+from infra.catalog import canonical
 from infra.errors import UsageError
 from serving.probe.lengths import AskedLengths, Lengths
 from serving.sizing.owned import AskedOwned
@@ -144,12 +145,17 @@ class FurtherOfTraffic(FurtherOptions):
             )
 
 
+def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Machines by the catalogue's names, each once however it was spelled."""
+    return tuple(dict.fromkeys(map(canonical, names)))
+
+
 class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
     """What the traffic may run on."""
 
     heading: ClassVar[str] = "The machines"
 
-    machines: Annotated[tuple[str, ...], Flag("--on")] = ()
+    machines: Annotated[tuple[str, ...], Flag("--on"), AfterValidator(each_once)] = ()
     """Only these machines; may be repeated."""
     usd_per_hour: Annotated[Decimal | None, Field(gt=0, le=MOST, examples=["12.50"])] = None
     """What a machine of --on costs you."""
