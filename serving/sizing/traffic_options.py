@@ -165,6 +165,9 @@ class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
     have: Annotated[tuple[AskedOwned, ...], Flag("--have", metavar="<SHAPE=COUNT[@USD]>")] = ()
     """What of your own carries: 8xA100-40GB=1, or =1@9.50 USD an hour, on or off; may be repeated."""
 
+    at_worst: bool = False
+    """Of --have, take as many as carry it at the bad end of the speed's band too."""
+
     @model_validator(mode="after")
     def one_price_is_of_one_machine(self) -> Self:
         """A price that is given is used. Raises UsageError where it is not clear of what."""
@@ -187,6 +190,11 @@ class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
         names = [owned.machine for owned in self.have]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(f"--have names {twice} twice.", f"Say once how many there are: --have {twice}=2")
+        if self.at_worst and not self.have:
+            raise UsageError(
+                "--at-worst is about machines that are there.",
+                "Name them, --have 8xA100-40GB=1, or leave it out: of what is rented it is said how many that takes.",
+            )
         if self.have and (self.machines or self.region):
             other = "--on" if self.machines else "--region"
             raise UsageError(
