@@ -199,13 +199,68 @@ def test_what_they_carry_and_which_of_them_it_takes(
         )
 
 
+@pytest.mark.parametrize(
+    ("asked", "carries", "missing", "taken", "idle"),
+    [
+        # 8 at half carry 4, and 3 at worst: with one of the small ones, 3 + 1
+        (question(4, ("8xA100-40GB=1", "2xA100-80GB=3")), (4.0, 3.0), (0.0, 1.0), (1, 0), (1, 1)),
+        # without the largest 3 x 3 and 3 x 2: two more of them, 5 x 2
+        (
+            question(4.5, ("8xA100-40GB=1", "2xA100-80GB=5"), spare_machines=1),
+            (4.5, 3.0), (0.0, 1.5), (1, 3), (1, 5),
+        ),
+        # the cheapest first, at worst too: seven small ones at $1 in place of one large at $10
+        (question(4, ("8xA100-40GB=2@10", "2xA100-80GB=7@1")), (4.5, 3.0), (0.0, 1.0), (0, 3), (0, 4)),
+        # all together carry 8.5, and 6 at worst
+        (question(7, ("8xA100-40GB=1", "2xA100-80GB=3")), (7.0, 5.0), (0.0, 2.0), (1, 2), ()),
+        (question(9, ("8xA100-40GB=1", "2xA100-80GB=3")), (8.5, 6.0), (0.5, 3.0), (1, 3), ()),
+        (question(3, ("8xA100-40GB=1", "2xA100-80GB=3")), (4.0, 3.0), (0.0, 0.0), (1, 0), ()),
+    ],
+)  # fmt: skip
+def test_what_is_missing_at_worst_and_which_of_those_that_are_there_carry_it(
+    asked: Question,
+    carries: tuple[float, float],
+    missing: tuple[float, float],
+    taken: tuple[int, ...],
+    idle: tuple[int, ...],
+) -> None:
+    """What is idle is there already: it is named before anything is bought, and taken where that is asked."""
+    fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means, as_by_means)
+    assert (fleet.carries_requests_per_s, fleet.at_worst_requests_per_s) == carries
+    assert (fleet.missing_requests_per_s, fleet.missing_at_worst_requests_per_s) == missing
+    assert fleet.carries_at_worst is (missing == (0.0, 0.0))
+    assert tuple(choice.machines for choice in choices) == taken
+    assert fleet.takes_at_worst == tuple(
+        owned.model_copy(update={"count": count})
+        for owned, count in zip(asked.have, idle or (0, 0), strict=True)
+        if count
+    )
+    fleet, choices = together(
+        asked.model_copy(update={"at_worst": True}), named("scout", "fp8"), ways, as_by_means, as_by_means
+    )
+    all_of_them = tuple(owned.count for owned in asked.have)
+    assert tuple(choice.machines for choice in choices) == (
+        idle or (taken if missing == (0.0, 0.0) else all_of_them)
+    )
+    assert fleet.takes_at_worst == ()
+    assert fleet.carries_at_worst is (bool(idle) or missing == (0.0, 0.0))
+
+
+def test_what_carries_nothing_at_worst_is_not_taken_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small ones, cheapest, carry 3 and at worst nothing: the large one alone does, and no small one beside."""
+    monkeypatch.setitem(EACH, "2xA100-80GB", (3.0, 0.0))
+    asked = question(3, ("2xA100-80GB=3@1", "8xA100-40GB=1@20")).model_copy(update={"at_worst": True})
+    fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means, as_by_means)
+    assert ([choice.machines for choice in choices], fleet.at_worst_requests_per_s) == ([0, 1], 3.0)
+
+
 def test_thousands_are_not_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """10,000 of each of two: 12,000 requests/s take 3,000 large ones; asked some dozens of times."""
     asked_for: list[int] = []
 
-    def counting(question: Question, best: object, used: dict[int, int]) -> bool:
+    def counting(question: Question, best: Any, used: dict[int, int], is_at_worst: bool) -> bool:
         asked_for.append(1)
-        return real(question, best, used)  # type: ignore[arg-type]
+        return real(question, best, used, is_at_worst)
 
     real = owned_fleet.enough
     monkeypatch.setattr(owned_fleet, "enough", counting)
@@ -214,7 +269,7 @@ def test_thousands_are_not_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -
     assert fleet.carries_requests_per_s == 3_000 * 8 / 2
     assert fleet.all_carry_requests_per_s == (9_900 * 8 + 10_000 * 3) / 2
     assert [choice.machines for choice in choices] == [3_100, 0]
-    assert len(asked_for) < 40
+    assert len(asked_for) < 100
 
 
 def test_the_most_faithful_weights_that_carry_it_are_taken() -> None:

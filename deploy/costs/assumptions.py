@@ -111,7 +111,7 @@ def speed_lines(
     return (
         Assumption(
             name="output_tokens_per_s",
-            means=f"{plan.model} {plan.precision} on {plan.machine.name}{told}, {at_point(speed)}",
+            means=f"{plan.model} {plan.precision} on {speed.machines or plan.machine.name}{told}, {at_point(speed)}",
             value=count(speed.output_tokens_per_s),
             whose=whose,
             source=speed.how,

@@ -212,7 +212,10 @@ class Capacity(Document):
     rest: Rest | None = Field(default=None, exclude_if=lambda rest: rest is None)
     """What would carry what is missing; absent where nothing is."""
     rest_at_worst: Rest | None = Field(default=None, exclude_if=lambda rest: rest is None)
-    """The same at the bad end of the band, where more is missing: of what is to be rented it is the `at_worst`."""
+    """The same at the bad end of the band, where more is missing: of what is to be rented it is the `at_worst`.
+
+    Absent too where fewer bits carry it then (`surer_fleet`).
+    """
     more_at_worst: Owned | None = Field(default=None, exclude_if=lambda owned: owned is None)
     """So many more of a shape that is there carry the peak at the worst speed too; absent where it is carried."""
 

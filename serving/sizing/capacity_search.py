@@ -99,14 +99,16 @@ def of_fleet(question: Question) -> Capacity:
         further=further_of(options_of(question)),
         fleet=fleet,
         surer_fleet=None if surer is fleet else surer,
-        **rests(question, fleet, choices),
+        **rests(question, fleet, choices, surer is None),
     )
 
 
-def rests(question: Question, fleet: Fleet, choices: tuple[Choice, ...]) -> dict[str, Any]:
+def rests(
+    question: Question, fleet: Fleet, choices: tuple[Choice, ...], is_sought_at_worst: bool
+) -> dict[str, Any]:
     """What would carry what all that are there do not, and what they do not at worst; nothing where nothing is missing.
 
-    Neither where it is only that not all of them are taken.
+    Nothing either where idle ones carry it at worst. What is to be rented at worst is sought only where that is asked.
     """
     found, precision = dict[str, Any](), fleet.precision
     if missing := fleet.missing_requests_per_s:
@@ -115,9 +117,11 @@ def rests(question: Question, fleet: Fleet, choices: tuple[Choice, ...]) -> dict
     if fleet.missing_at_worst_requests_per_s and not fleet.takes_at_worst:
         missing = question.traffic.peak_requests_per_s - fleet.all_at_worst_requests_per_s
         more = owned_fleet.more_of(question, choices, is_at_worst=True)
-        rent = found["rest"].rent if found else None
-        found["rest_at_worst"] = rest_of(question, precision, missing, more, (rent.machine,) if rent else ())
         found["more_at_worst"] = more
+        if is_sought_at_worst:
+            rent = found["rest"].rent if "rest" in found else None
+            on = (rent.machine,) if rent else ()
+            found["rest_at_worst"] = rest_of(question, precision, missing, more, on)
     return found
 
 

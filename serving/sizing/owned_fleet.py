@@ -22,8 +22,8 @@ def together(
     """What they carry with one kind of weights, and of each shape the way to serve that carries most.
 
     `choices_of` says the ways of one machine, `kept` how far one is filled when slow requests count too, and `at_worst`
-    how far at worst. A choice's machines are those that the peak and the spare ones take, the cheapest for what they
-    carry first, or where a price is not known the largest.
+    how far at worst. A choice's machines are those that the peak and the spare ones take, at worst too where that is
+    asked, the cheapest for what they carry first, or where a price is not known the largest.
     """
     best = [
         (owned, at_worst(question, most_carrying(question, subject, owned, choices_of, kept)))
@@ -162,14 +162,10 @@ def needed(
     fewest = 0
     while fewest < most:
         used[index] = (fewest + most) // 2
-        fewest, most = (
-            (fewest, used[index])
-            if enough(question, best, used, is_at_worst)
-            else (
-                used[index] + 1,
-                most,
-            )
-        )
+        if enough(question, best, used, is_at_worst):
+            most = used[index]
+        else:
+            fewest = used[index] + 1
     used[index] = most
 
 
