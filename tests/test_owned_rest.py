@@ -130,7 +130,7 @@ def test_the_rest_at_worst_is_of_what_is_missing_then(capsys: pytest.CaptureFixt
     asked_again = lines[-1].removeprefix("At worst: ").removesuffix(" -o rest-at-worst.json")
     assert (lines[-2].split(":")[0], lines[-1].split(":")[0]) == ("Next", "At worst")
     assert run(shlex.split(asked_again)[1:]) == 0
-    bad_end = f"If the speed is at the bad end of its band: {then.at_worst.machines} machines, {usd.split()[0]} a month."
+    bad_end = f"bad end of its band: {then.at_worst.machines} machines, {usd.split()[0]} a month."
     assert bad_end in capsys.readouterr().out
 
 

@@ -121,11 +121,9 @@ def test_a_promise_is_held_against_the_slow_requests_of_each_kind(
     assert error.startswith(
         "error: The plan's 2xA100-80GB, as full as counted on, do not keep TTFT 0.7 s: p95 TTFT "
     )
-    follow(
-        hint.removeprefix("hint: Plan for that promise, which fills each kind no further: "),
-        path.parent,
-        "made.json",
-    )
+    told = "hint: Plan for that promise, which fills each kind no further: "
+    assert hint.startswith(told)
+    follow(hint.removeprefix(told), path.parent, "made.json")
     again = Plan.read(path.parent / "made.json").carried
     assert again
     assert again.promise
@@ -238,7 +236,7 @@ def test_the_plans_own_number_is_its_machines_at_their_mean_price(plans: Any, tm
     assert run(["compare", "--plan", str(plans(f"{THREE_M} --spare 1 {OFFICE}")), *asked]) == 0
     page = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "| machines | 1x 8xA100-40GB + 3x 2xA100-80GB, 1 spare, owned |" in page
-    assert json.loads((tmp_path / "report" / "comparison.json").read_text())["knobs"]["replicas"] == "4"
+    assert json.loads((tmp_path / "report" / "comparison.json").read_text())["knobs"]["replicas"] == 4
 
 
 def test_what_is_missing_of_a_mix_is_planned_and_not_counted(

@@ -38,7 +38,7 @@ def assumptions_of(
     mix: Mix | None,
 ) -> tuple[Assumption, ...]:
     """All of them, the ones that move the answer most first."""
-    speed, values, price, own = ours
+    speed, values, price, own = ours.speed, ours.knobs, ours.price, ours.figures
     other = currency(question.currency) if question.currency else None
     return (
         price.assumption(other),
