@@ -121,20 +121,31 @@ def rests(
         if is_sought_at_worst:
             rent = found["rest"].rent if "rest" in found else None
             on = (rent.machine,) if rent else ()
-            found["rest_at_worst"] = rest_of(question, precision, missing, more, on)
+            found["rest_at_worst"] = rest_of(question, precision, missing, more, on, is_at_worst=True)
     return found
 
 
 def rest_of(
-    question: Question, precision: str, missing_per_s: float, more: Owned | None, on: tuple[str, ...] = ()
+    question: Question,
+    precision: str,
+    missing_per_s: float,
+    more: Owned | None,
+    on: tuple[str, ...] = (),
+    is_at_worst: bool = False,
 ) -> Rest:
-    """What would carry so much at peak: rented in the same weights, as that question alone is answered, or more."""
+    """What would carry so much at peak: rented in the same weights, as that question alone is answered, or more.
+
+    At worst the one that costs the least then, of those that were looked at closely.
+    """
     average = upward(missing_per_s / question.traffic.peak_factor)
     traffic = question.traffic.model_copy(update={"requests_per_s": average})
     changes = {"traffic": traffic, "have": (), "at_worst": False, "precision": precision, "machines": on}
     alone = question.model_copy(update=changes)
-    rented = ranked(alone, ServerSizes(alone.promise, traffic))
-    return Rest(requests_per_s=average, rent=rented[0] if rented and rented[0].feasible else None, more=more)
+    rented = [each for each in ranked(alone, ServerSizes(alone.promise, traffic)) if each.feasible]
+    looked_at = [each for each in rented if each.tail and is_alike(each, rented[0])]
+    if is_at_worst and looked_at:
+        rented = [min(looked_at, key=lambda each: worst_cost(each, rented[0]))]
+    return Rest(requests_per_s=average, rent=rented[0] if rented else None, more=more)
 
 
 def upward(rate: float) -> float:

@@ -36,11 +36,11 @@ def carried_by(
 
 def of_kind(choice: Choice) -> OfKind | None:
     """What is predicted of each machine of a choice; None where nothing was simulated."""
-    return choice.tail and OfKind(
-        requests_at_once=choice.concurrency,
-        ttft_s=choice.tail.ttft_s,
-        tpot_s=choice.tail.tpot_s,
-        basis=choice.basis,
+    tail = choice.tail
+    if tail is None:
+        return None
+    return OfKind(
+        requests_at_once=choice.concurrency, ttft_s=tail.ttft_s, tpot_s=tail.tpot_s, basis=choice.basis
     )
 
 
