@@ -77,7 +77,8 @@ def verdict(answer: Capacity, fleet: Fleet) -> list[str]:
         return [f"THEY CARRY IT: {carries} requests/s of {peak} at peak, {weights}{costs}", at_worst]
     end = "AT THE BAD END WITH MORE OF THEM" if fleet.takes_at_worst else "BUT NOT AT THE BAD END"
     return [
-        f"THEY CARRY IT, {end}: {carries} requests/s of {peak} at peak, {worst} at worst, {weights}{costs}"
+        f"THEY CARRY IT, {end}: {carries} requests/s of {peak} at peak, {worst} at worst, {weights}{costs}",
+        at_worst,
     ]
 
 
