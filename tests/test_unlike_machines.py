@@ -78,10 +78,12 @@ def test_what_slow_requests_wait_for_is_said_of_each_kind(
         name: tail.ttft_s for name, tail in tails.items()
     }
     rows = {row[0]: row[1] for row in decision.promise_table(found.carries, found).rows}
+    texts = [comparison_text(found), markdown(plan, None, found)]
+    texts += [render(plan, None, found)] if "g7e" in have else []
     for name, tail in tails.items():
         waits = f"first token within {tail.ttft_s:.3g} s, then {1000 * tail.tpot_s:.3g} ms a token"
         assert rows[f"predicted on {name}"] == f"p95 of machines as full as counted on: {waits}"
-        for text in (comparison_text(found), markdown(plan, None, found), render(plan, None, found)):
+        for text in texts:
             assert waits in " ".join(text.split())
     assert "predicted" not in rows
     bases = {each.basis.rstrip(".") for each in choices}
@@ -212,7 +214,7 @@ def test_how_busy_and_how_fast_a_mix_is_follows_from_its_machines(
     assert not any(text.startswith("Size:") for text in all_of_them.what_would_change_it)
 
 
-@pytest.mark.parametrize("number", ["7", "5", "3", "1"])
+@pytest.mark.parametrize("number", ["7", "3"])
 def test_a_number_says_not_of_which_kind(
     number: str, plans: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
