@@ -107,7 +107,8 @@ def test_a_plan_of_before_each_kind_was_kept_has_no_waits_to_sign(plans: Any) ->
     assert (found.carries.predicted.ttft_s, found.carries.predicted.tpot_s) == (None, None)
     rows = {row[0]: row[1] for row in decision.promise_table(found.carries, found).rows}
     assert rows["predicted"] == "not kept of each kind in this plan: make it again with corral capacity"
-    assert " on 8xA100-40GB, as its plan fills it." in found.verdict
+    assert ", modelled, a load of each kind that this plan did not keep, as its plan" in found.verdict
+    assert found.carries.rests_on == ""
 
 
 def test_a_promise_is_held_against_the_slow_requests_of_each_kind(

@@ -75,7 +75,7 @@ def carries(planned: Carried, rests_on: str, are_compared: bool) -> Carries:
         predicted=predicted,
         waits_are_of="machines as full as counted on" if planned.are_there else "the peak",
         carries_at_worst=predicted.at_worst_requests_per_s >= peak if predicted else None,
-        rests_on=bases_of(kinds) or rests_on,
+        rests_on=bases_of(kinds) if kinds else rests_on,
         kinds=kinds,
     )
 

@@ -70,8 +70,10 @@ def of_each_server(carried: Carried, speed: Speed) -> Speed:
 def of_unlike(plan: Plan, serving: Sequence[Machines], speed: Speed) -> Speed:
     """The speed of the planned server, as that of one kind of several: each has a load of its own."""
     kinds = [(kind.name, kind.predicted.requests_at_once) for kind in serving if kind.predicted]
-    if speed.basis == "measured" or len(kinds) < len(serving):
+    if speed.basis == "measured":
         load = f"{speed.point.load} on {plan.machine.name}"
+    elif len(kinds) < len(serving):
+        load = "a load of each kind that this plan did not keep"
     else:
         load = ", ".join(f"{at_once} requests at once a server on {name}" for name, at_once in kinds)
     unknown = dict.fromkeys(("requests_at_once", "ttft_s", "tpot_s"))
