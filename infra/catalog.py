@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,13 @@ def machine(name: str) -> Machine:
     if counted := COUNTED.fullmatch(name):
         return several(name, int(counted[1]), counted[2].strip())
     raise unknown(name, name)
+
+
+def canonical(name: str) -> str:
+    """The catalogue's own name of a machine, however it was spelled; of none that it knows the name as it is."""
+    with suppress(UsageError):
+        return machine(name).name
+    return name
 
 
 def gpus() -> dict[str, Gpu]:
@@ -96,7 +104,8 @@ def several(name: str, count: int, what: str) -> Machine:
             f"{name}: {count} is not a number of machines to plan for.", f"Use 1 to {MAX_GPUS}: 8xH100"
         )
     if what in types:
-        return types[what].model_copy(update={"name": f"{count}x{what}", "hosts": count})
+        several_hosts = {"name": f"{count}x{what}", "hosts": count}
+        return types[what].model_copy(update=several_hosts) if count > 1 else types[what]
     if gpu is None:
         raise unknown(name, what, count)
     if count > gpu.max_per_host and count % gpu.max_per_host:

@@ -126,8 +126,8 @@ def test_a_fleet_of_unequal_machines_costs_what_all_of_them_do(five: Path) -> No
     )
     assert found.machine == "1x a + 3x b"
     assert found.warnings[0] == (
-        "NOT ENOUGH: of 4 requests/s at peak the plan's machines, 1x a + 3x b, do not carry 0.5. "
-        "It takes 5 that carry as much as these do on average: --replicas 5."
+        "NOT ENOUGH: of 4 requests/s at peak the plan's machines, 1x a + 3x b, do not carry 0.5. Plan what carries the "
+        "rest, and compare that too: corral capacity scout --requests-per-s 0.25 --precision nvfp4 -o rest.json"
     )
     assert one_of(carried) == (
         "This is one of 7 servers that the plan counts on: 1x a + 3x b, for 4 requests/s at peak."

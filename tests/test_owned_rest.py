@@ -3,6 +3,7 @@
 import json
 import shlex
 from decimal import Decimal
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def test_what_is_missing_is_said_with_what_would_carry_it(
     assert "1.46 REQUESTS/S ARE MISSING: they carry 7.67 of 9.13 at peak, scout int4" in lines
     said_of_it = (
         "For the rest, in int4: rent 1x g7e.12xlarge (2x RTX-PRO-6000), $6,049 a month in us-east-1, or 1 more "
+        "8xA100-40GB. At worst: rent 11x g7e.12xlarge (2x RTX-PRO-6000), $66,537 a month in us-east-1, or 1 more "
         "8xA100-40GB. Basis: "
     )
     assert said_of_it in " ".join(text.split())
@@ -45,7 +47,7 @@ def test_what_is_missing_is_said_with_what_would_carry_it(
         "corral capacity scout --requests-per-s 0.729 --input-tokens 2000 --output-tokens 500 --ttft 1 "
         "--precision int4 --on g7e.12xlarge -o office-rest.json"
     )
-    assert lines[-1] == f"Next: plan the rest: {following}"
+    assert lines[-2] == f"Next: plan the rest: {following}"
     assert run(shlex.split(following)[1:]) == 0
     rest = Plan.read(Path("office-rest.json")).carried
     assert rest is not None
@@ -82,13 +84,104 @@ def test_a_verdict_that_holds_at_the_bad_end_and_one_that_does_not(
     question = (WORDS, f"--requests-per-month {volume} --have 8xA100-40GB=1")
     code, text = said(capsys, *question)
     assert (code, head in text.splitlines()) == (0, True)
-    more = "  Less at risk: with 1 more 8xA100-40GB they carry it at worst too."
-    assert (more in text.splitlines()) is not is_carried
+    said_of_it = " ".join(text.split())
+    assert ("Less at risk: 1 more 8xA100-40GB, or rent " in said_of_it) is not is_carried
+    assert (" a month in us-east-1: then they carry it at worst too." in said_of_it) is not is_carried
     found: dict[str, Any] = json.loads(said(capsys, *question, "--json")[1])
     assert found["fleet"]["carries_at_worst"] is is_carried
     assert found.get("more_at_worst") == (
         None if is_carried else {"machine": "8xA100-40GB", "count": 1, "usd_per_hour": None}
     )
+    assert found.get("rest_at_worst", {}).get("more") == found.get("more_at_worst")
+
+
+def test_the_rest_at_worst_is_of_what_is_missing_then(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is rented is at the bad end too, and there is more for it to carry."""
+    question = (WORDS, HAVE, "--requests-per-month 12M")
+    code, text = said(capsys, *question, "--json")
+    found = Capacity.parse(text, "stdout")
+    fleet, rest, worst = found.fleet, found.rest, found.rest_at_worst
+    assert code == 3
+    assert fleet
+    assert rest
+    assert worst
+    peak = found.traffic.peak_requests_per_s
+    assert fleet.missing_requests_per_s == pytest.approx(peak - fleet.carries_requests_per_s, abs=0.002)
+    assert fleet.missing_at_worst_requests_per_s == pytest.approx(
+        peak - fleet.at_worst_requests_per_s, abs=0.002
+    )
+    assert json.loads(text)["fleet"]["missing_at_worst_requests_per_s"] > fleet.missing_requests_per_s
+    assert worst.requests_per_s * 2 == pytest.approx(fleet.missing_at_worst_requests_per_s, rel=0.01)
+    rent, then = rest.rent, worst.rent
+    assert rent
+    assert then
+    assert then.at_worst
+    assert (rent.machine, rent.precision) == (then.machine, then.precision)
+    needed = fleet.missing_at_worst_requests_per_s / (0.8 * then.at_worst.requests_per_s_each)
+    assert then.at_worst.machines >= ceil(needed) > rent.machines
+    _, text = said(capsys, *question)
+    lines, usd = text.splitlines(), f"${then.at_worst.usd_per_month:,.0f} a month in us-east-1"
+    assert (
+        f"  If the speed is at the bad end of its band: {fleet.at_worst_requests_per_s:.3g} requests/s, "
+        in text
+    )
+    assert f" {fleet.missing_at_worst_requests_per_s:.3g} are missing.\n" in text
+    at_worst = f"At worst: rent {then.at_worst.machines}x {then.machine} ({then.gpus_per_machine}x {then.gpu}), {usd}"
+    assert at_worst in " ".join(text.split())
+    asked_again = lines[-1].removeprefix("At worst: ").removesuffix(" -o rest-at-worst.json")
+    assert (lines[-2].split(":")[0], lines[-1].split(":")[0]) == ("Next", "At worst")
+    assert run(shlex.split(asked_again)[1:]) == 0
+    bad_end = f"bad end of its band: {then.at_worst.machines} machines, {usd.split()[0]} a month."
+    assert bad_end in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("have", "more", "usd"),
+    [
+        # three of the small ones cost $3.60 an hour, a large one $4.50, or $3.50
+        ("--have 8xA100-40GB=2@4.5 --have 2xA100-80GB=6@1.2", ("2xA100-80GB", 3), "$2,628"),
+        ("--have 8xA100-40GB=2@3.5 --have 2xA100-80GB=6@1.2", ("8xA100-40GB", 1), "$2,555"),
+        # no price of one is known: as few as may be
+        ("--have 8xA100-40GB=2 --have 2xA100-80GB=6@1.2", ("8xA100-40GB", 1), ""),
+    ],
+)
+def test_what_is_less_at_risk_is_the_cheapest_by_the_users_own_prices(
+    have: str, more: tuple[str, int], usd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = (WORDS.replace("int4", "fp8"), "--requests-per-s 4.8 --spare 1", have)
+    text = " ".join(said(capsys, *question)[1].split())
+    dear = f", {usd} a month" if usd else ""
+    assert f"Less at risk: {more[1]} more {more[0]}{dear}, or rent " in text
+
+
+def test_idle_machines_that_carry_it_at_worst_are_said_and_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.json"
+    have = f"--have 8xA100-40GB=1 --have 2xA100-80GB=6 -o {plan}"
+    question = (WORDS.replace("int4", "fp8"), "--requests-per-month 3.5M --spare 1", have)
+    code, text = said(capsys, *question)
+    assert (code, "\nTHEY CARRY IT, AT THE BAD END WITH MORE OF THEM: " in text) == (0, True)
+    assert (
+        "\n  Less at risk: 1x 8xA100-40GB + 4x 2xA100-80GB of them carry it at worst too: --at-worst\n"
+        in text
+    )
+    carried = Plan.read(plan).carried
+    assert carried
+    assert carried.predicted
+    assert carried.predicted.at_worst_requests_per_s < carried.traffic.peak_requests_per_s
+    code, text = said(capsys, *question, "--at-worst")
+    assert (code, "\nTHEY CARRY IT: " in text, "Less at risk" in text) == (0, True, False)
+    carried = Plan.read(plan).carried
+    assert carried
+    assert carried.predicted
+    assert str(carried) == "1x 8xA100-40GB + 4x 2xA100-80GB"
+    assert carried.predicted.at_worst_requests_per_s >= carried.traffic.peak_requests_per_s
+
+
+def test_at_worst_is_about_machines_that_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*WORDS.split(), "--requests-per-s", "1", "--at-worst"]) == 2
+    assert capsys.readouterr().err.startswith("error: --at-worst is about machines that are there.\nhint: ")
 
 
 def test_explained_it_says_what_each_carries_and_all_that_there_is_no_more(

@@ -40,6 +40,7 @@ def capacity(
         context=machines.context,
         region=machines.region,
         have=machines.have,
+        at_worst=machines.at_worst,
         kv_cache_dtype=machines.kv_cache_dtype,
         vllm_version=machines.vllm_version,
         further=FurtherOptions(**further.model_dump()),

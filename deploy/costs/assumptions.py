@@ -38,7 +38,7 @@ def assumptions_of(
     mix: Mix | None,
 ) -> tuple[Assumption, ...]:
     """All of them, the ones that move the answer most first."""
-    speed, values, price, own = ours
+    speed, values, price, own = ours.speed, ours.knobs, ours.price, ours.figures
     other = currency(question.currency) if question.currency else None
     return (
         price.assumption(other),
@@ -111,7 +111,7 @@ def speed_lines(
     return (
         Assumption(
             name="output_tokens_per_s",
-            means=f"{plan.model} {plan.precision} on {plan.machine.name}{told}, {at_point(speed)}",
+            means=f"{plan.model} {plan.precision} on {speed.machines or plan.machine.name}{told}, {at_point(speed)}",
             value=count(speed.output_tokens_per_s),
             whose=whose,
             source=speed.how,

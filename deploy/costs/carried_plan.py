@@ -7,6 +7,7 @@ from deploy.costs.compare_options import LEAST_MTOK, MOST_MTOK, Question
 from deploy.costs.peak import Peak, beyond
 from deploy.costs.self_hosted import OurSide, machines_needed
 from deploy.costs.served_class import ServedClass, here_share
+from deploy.costs.unlike import rest_planned
 from infra.errors import UsageError
 from infra.money import rounded
 from serving.sizing.carried import Carried
@@ -49,25 +50,32 @@ def classes_of(plan: Plan, question: Question) -> tuple[ServedClass, ...]:
 
 
 def carrying(planned: Carried) -> int:
-    """So many of the plan's machines, taken as their mean, carry its peak, the spare ones included."""
+    """So many of the plan's machines, which are alike, carry its peak, the spare ones included."""
     peak, serving = planned.traffic.peak_requests_per_s, planned.count - planned.spare_machines
     carried = peak - planned.missing_requests_per_s
     return math.ceil(serving * peak / carried) + planned.spare_machines if carried > 0 else planned.count + 1
 
 
 def short(plan: Plan, ours: OurSide, peak: Peak) -> str:
-    """That the machines do not carry the plan's peak, and how many do; empty where they do."""
-    own = ours.figures
-    if plan.carried is None or not peak.is_missing:
+    """That the machines do not carry the plan's peak, at worst either, and what would; empty where they do."""
+    own, carried = ours.figures, plan.carried
+    if carried is None or not peak.is_missing:
         return beyond(own.utilisation, own.most_utilisation)
+    of_peak = carried.traffic.peak_requests_per_s
+    worst = of_peak - carried.predicted.at_worst_requests_per_s if carried.predicted else 0.0
+    at_worst = (
+        f", and {worst:.3g} at the bad end of the speed's band"
+        if worst > carried.missing_requests_per_s
+        else ""
+    )
+    missing = (
+        f"NOT ENOUGH: of {of_peak:.3g} requests/s at peak the plan's machines, {carried}, do not carry "
+        f"{carried.missing_requests_per_s:.3g}{at_worst}."
+    )
+    if not carried.are_alike:
+        return f"{missing} Plan what carries the rest, and compare that too: {rest_planned(plan, carried)}"
     needed = max(
-        machines_needed(own.mtok_per_month, own.capacity_mtok_per_month, ours.knobs, peak),
-        carrying(plan.carried),
+        machines_needed(own.mtok_per_month, own.capacity_mtok_per_month, ours.knobs, peak), carrying(carried)
     )
     spare = f" --spares {ours.knobs.spares:f}" if ours.knobs.spares else ""
-    traffic = plan.carried.traffic
-    return (
-        f"NOT ENOUGH: of {traffic.peak_requests_per_s:.3g} requests/s at peak the plan's machines, {plan.carried}, "
-        f"do not carry {plan.carried.missing_requests_per_s:.3g}. It takes {needed} that carry as much as these do on "
-        f"average: --replicas {needed}{spare}."
-    )
+    return f"{missing} It takes {needed} of them: --replicas {needed}{spare}."

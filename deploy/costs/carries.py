@@ -1,9 +1,12 @@
 """PURE: what a plan promises of its traffic and predicts of its machines: what an engineer signs beside the dollars."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from infra.record import Record
-from serving.sizing.carried import Carried, Predicted
+from serving.sizing.carried import Carried, Machines, Predicted
 from serving.sizing.traffic import Promise
 
 
@@ -46,14 +49,20 @@ class Carries(Record):
     predicted_by: Literal["the planner's model"] = "the planner's model"
     """Whose the predicted figures are: no probe measured them, even where one measured the speed that is billed."""
     rests_on: str
-    """What was measured of such a server, if anything."""
+    """What was measured of such a server, if anything; of each kind, where there are several."""
+    kinds: Annotated[tuple[Machines, ...], Field(exclude_if=lambda kinds: not kinds)] = ()
+    """Each of several kinds of machines, with what is predicted of it; absent where all are alike."""
 
 
 def carries(planned: Carried, rests_on: str, are_compared: bool) -> Carries:
     """What a plan's traffic and its prediction come to. `rests_on`: the basis of the plan's speed."""
     traffic, promise, predicted = planned.traffic, planned.promise, planned.predicted
     peak = traffic.peak_requests_per_s
-    kinds = [(part.name, *promise.to(part)) for part in traffic.parts] if promise else []
+    classes = [(part.name, *promise.to(part)) for part in traffic.parts] if promise else []
+    kinds = () if planned.are_alike else planned.machines
+    if predicted and not all(kind.predicted for kind in kinds):
+        # A plan of before each kind's was kept has the waits of one of them alone.
+        predicted = predicted.model_copy(update={"ttft_s": None, "tpot_s": None})
     return Carries(
         machines=str(planned),
         are_compared=are_compared,
@@ -62,9 +71,21 @@ def carries(planned: Carried, rests_on: str, are_compared: bool) -> Carries:
         peak_factor=traffic.peak_factor,
         peak_requests_per_s=peak,
         promise=promise,
-        promised=tuple(PromisedClass(name=name, ttft_s=ttft, tpot_s=tpot) for name, ttft, tpot in kinds),
+        promised=tuple(PromisedClass(name=name, ttft_s=ttft, tpot_s=tpot) for name, ttft, tpot in classes),
         predicted=predicted,
         waits_are_of="machines as full as counted on" if planned.are_there else "the peak",
         carries_at_worst=predicted.at_worst_requests_per_s >= peak if predicted else None,
-        rests_on=rests_on,
+        rests_on=bases_of(kinds) if kinds else rests_on,
+        kinds=kinds,
     )
+
+
+def bases_of(kinds: Iterable[Machines]) -> str:
+    """What each kind's speed is taken from, said once where it is the same; empty where it was not kept."""
+    names: dict[str, list[str]] = {}
+    for kind in kinds:
+        if kind.predicted:
+            names.setdefault(kind.predicted.basis.rstrip("."), []).append(kind.name)
+    if len(names) < 2:
+        return "".join(names)
+    return ". ".join(f"{' and '.join(of)}: {basis}" for basis, of in names.items())

@@ -33,6 +33,7 @@ from deploy.costs.same_traffic import same_traffic
 from deploy.costs.self_hosted import our_side
 from deploy.costs.sensitivity import swings
 from deploy.costs.served_class import ServedClass, asked_again, staying
+from deploy.costs.unlike import refuse_another_number_of_unlike
 from deploy.costs.what_would_change import what_would_change
 from infra.money import percent, rounded
 from serving.model import evaluations
@@ -49,7 +50,9 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     if probe:
         check_probed(asked_plan, probe.model)
     plan, mix, share = same_traffic(asked_plan, measured, question)
-    found = speed_of(plan, measured, question.allow_invalid, question.promised)
+    refuse_another_number_of_unlike(asked_plan, question)
+    spares = None if question.spares is None else int(question.spares)
+    found = speed_of(plan, measured, question.allow_invalid, question.promised, spares)
     speed = once_more(found, question.retries).model_copy(update={"prefix_share": rounded(share)})
     refuse_one_price_of_unequal(asked_plan, question)
     price = machine_price(plan, question)
@@ -171,8 +174,8 @@ def served_here(
 
 def machine_of(plan: Plan) -> str:
     """What is compared: the plan's machine, or all of unequal ones."""
-    unequal = plan.carried is not None and len(plan.carried.machines) > 1
-    return str(plan.carried) if unequal else plan.machine.name
+    carried = plan.carried
+    return plan.machine.name if carried is None or carried.are_alike else str(carried)
 
 
 def models_of(question: Question, classes: tuple[ServedClass, ...], day: date) -> tuple[ClaudeModel, ...]:

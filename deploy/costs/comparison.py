@@ -32,9 +32,9 @@ class OperatingPoint(Record):
     shown: Shown
     """What makes it the most that the server can do; `one load` is nothing but a load that it was asked at."""
     requests_at_once: int | None = None
-    """None where they came at a rate."""
+    """None where they came at a rate, or each of several kinds of machine has its own."""
     ttft_s: Number | None = None
-    """The mean where it is modelled, else p95; so is the other."""
+    """The mean where it is modelled, else p95; null of several kinds of machine; so is the other."""
     tpot_s: Number | None = None
     """Between two tokens of an answer; null where it is not known."""
 
@@ -63,6 +63,8 @@ class Speed(Record):
     """From which load, and what was made of it, in words."""
     point: OperatingPoint
     """The load that it is taken at."""
+    machines: Annotated[str, Field(exclude_if=lambda said: not said)] = ""
+    """Of unlike machines those that it is the mean of, without the spare ones; absent where all are alike."""
     prefix_share: Number = Decimal(0)
     """Of a prompt, read from a prefix cache: here, and at Claude."""
 

@@ -17,6 +17,8 @@ class Peak(NamedTuple):
 
     is_missing: bool = False
     """Whether the plan says itself that its machines do not carry it: that is warned of, and not refused."""
+    unlike: Plan | None = None
+    """The plan, where its machines are of several kinds: a number says nothing of more or fewer of them."""
 
     @property
     def most_utilisation(self) -> Decimal:
@@ -37,16 +39,16 @@ def peak_of(plan: Plan, is_of_plan: bool) -> Peak:
         return Peak()
     factor = exact(carried.traffic.peak_factor)
     is_missing = is_of_plan and carried.missing_requests_per_s > 0
-    if carried.predicted is None or throughput is None or throughput.output_tokens_per_s <= 0:
-        return Peak(factor, is_missing=is_missing)
-    serving = carried.count - carried.spare_machines
-    each = carried.times * throughput.output_tokens_per_s / carried.traffic.mean_output
-    if serving < 1 or each <= 0:
-        return Peak(factor, is_missing=is_missing)
-    fill = exact(carried.predicted.carries_requests_per_s / (serving * each))
+    peak = Peak(factor, is_missing=is_missing, unlike=None if carried.are_alike else plan)
+    serving = carried.serving(carried.spare_machines)
+    if carried.predicted is None or throughput is None or throughput.output_tokens_per_s <= 0 or not serving:
+        return peak
+    times = sum(each.count * each.times for each in serving)
+    all_of_them = times * throughput.output_tokens_per_s / carried.traffic.mean_output
+    fill = exact(carried.predicted.carries_requests_per_s / all_of_them)
     # What each carries was rounded: a plan is never refused for that.
     rough = fill.quantize(Decimal("0.001"), rounding=ROUND_UP)
-    return Peak(factor, min(Decimal(1), rough), is_missing)
+    return peak._replace(fill=min(Decimal(1), rough))
 
 
 def beyond(utilisation: Decimal, most: Decimal) -> str:

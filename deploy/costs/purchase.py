@@ -120,7 +120,7 @@ def refuse_others(price: MachinePrice, asked: HowBought) -> None:
 def refuse_one_price_of_unequal(plan: Plan, asked: HowBought) -> None:
     """Raise UsageError for one price or one power of machines that are not alike, unless as their counted mean."""
     carried = plan.carried
-    if carried is None or len(carried.machines) == 1 or asked.replicas is not None:
+    if carried is None or carried.are_alike or asked.replicas is not None:
         return
     given = [f"{option(name)} {value:f}" for name in OF_EACH if (value := getattr(asked, name)) is not None]
     if given:

@@ -18,6 +18,7 @@ from deploy.costs.monthly_bill import (
     usd_per_mtok,
 )
 from deploy.costs.peak import NO_PEAK, Peak
+from deploy.costs.unlike import fleet_planned
 from infra.errors import UsageError
 from infra.money import MTOK, count, rounded
 
@@ -35,6 +36,8 @@ class OurSide(NamedTuple):
     knobs: Knobs
     price: MachinePrice
     figures: SelfHosted
+    are_alike: bool = True
+    """Whether all machines are of one kind, so that there may be more of them."""
 
 
 def our_side(
@@ -44,7 +47,7 @@ def our_side(
 
     Raises UsageError for more tokens than the machines can serve, or carry at their plan's peak.
     """
-    return OurSide(speed, values, price, self_hosted(speed, values, price, mtok, peak))
+    return OurSide(speed, values, price, self_hosted(speed, values, price, mtok, peak), peak.unlike is None)
 
 
 def self_hosted(
@@ -87,11 +90,10 @@ def utilisation_of(mtok: Decimal, capacity: Decimal, values: Knobs, speed: Speed
     """The share of its capacity that the named volume takes. Raises UsageError when that is more than there may be."""
     most = capacity if peak.is_missing else capacity * peak.most_utilisation
     if mtok > most * (1 + ROUNDING):
-        machines = machines_needed(mtok, capacity, values, peak)
-        takes = so_many(machines, values.spares) + more_at_another_load(speed)
+        hours = hours_of(values).serving
+        rate = mtok * MTOK / speed.tokens_per_request / (hours * SECONDS_PER_HOUR)
+        takes = what_it_takes(mtok, capacity, values, peak, float(rate)) + more_at_another_load(speed)
         if peak.most_utilisation < 1:
-            hours = hours_of(values).serving
-            rate = mtok * MTOK / speed.tokens_per_request / (hours * SECONDS_PER_HOUR)
             carried = rate * capacity * peak.fill / mtok
             serving = serving_machines(values)
             carry = "1 of these machines carries" if serving == 1 else f"{serving:f} of these machines carry"
@@ -107,6 +109,14 @@ def utilisation_of(mtok: Decimal, capacity: Decimal, values: Knobs, speed: Speed
             takes,
         )
     return mtok / capacity
+
+
+def what_it_takes(mtok: Decimal, capacity: Decimal, values: Knobs, peak: Peak, requests_per_s: float) -> str:
+    """How many machines a volume takes; where they are of several kinds, the command that says of which."""
+    if peak.unlike and peak.unlike.carried:
+        planned = fleet_planned(peak.unlike, peak.unlike.carried, requests_per_s)
+        return f"They are not alike: plan what carries as much: {planned}"
+    return so_many(machines_needed(mtok, capacity, values, peak), values.spares)
 
 
 def so_many(machines: int, spares: Decimal) -> str:

@@ -136,5 +136,6 @@ def taken_at(ours: OurSide) -> str:
         "planned traffic": "as its plan fills it",
         "one load": "not shown to be the most it can do",
     }[point.shown]
-    rate = f"{count(speed.output_tokens_per_s)} output tokens/s a machine"
+    of = f" (the mean of {speed.machines})" if speed.machines else ""
+    rate = f"{count(speed.output_tokens_per_s)} output tokens/s a machine{of}"
     return f"Capacity: {rate}, {speed.basis}, {point.load}, {shown}."

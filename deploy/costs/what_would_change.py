@@ -90,7 +90,7 @@ def price_needed(own: SelfHosted, chosen: ClaudeSide) -> str:
 
 def machines_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     """Whether more machines would spread the costs that do not grow with them."""
-    if chosen.break_even.feasible:
+    if chosen.break_even.feasible or not ours.are_alike:
         return ""
     own, knobs = ours.figures, ours.knobs
     machine = own.bill.per_machine_usd / knobs.replicas

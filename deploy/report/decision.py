@@ -6,6 +6,7 @@ from deploy.costs.carries import Carries, PromisedClass
 from deploy.costs.comparison import Comparison
 from deploy.report.tables import Table, amounts
 from infra.money import count
+from serving.sizing.carried import Predicted
 from serving.sizing.traffic import HOURS_PER_MONTH
 
 PROMISE, DECISION = "What is promised, and what the machines carry", "The decision"
@@ -50,14 +51,12 @@ def predicted_rows(found: Carries) -> list[tuple[str, str, str]]:
     said, promise, peak = found.predicted, found.promise, f"{found.peak_requests_per_s:.3g} requests/s"
     if said is None:
         return []
-    waits = [f"first token within {said.ttft_s:.3g} s"] if said.ttft_s is not None else []
-    waits += [f"then {1000 * said.tpot_s:.3g} ms a token"] if said.tpot_s is not None else []
     together = ", all classes together" if len(found.promised) > 1 else ""
     of = f"p{promise.percentile:g} of {found.waits_are_of}{together}: " if promise else ""
     carried = said.carries_requests_per_s >= found.peak_requests_per_s
     worst = "they carry it" if found.carries_at_worst else "they do NOT carry it"
     return [
-        ("predicted", f"{of}{', '.join(waits)}" if waits else "no waits: none were simulated", "modelled"),
+        *predicted_waits(found, said, of),
         (
             "carried at peak",
             f"{said.carries_requests_per_s:.3g} of {peak}: {'they carry it' if carried else 'NOT ENOUGH'}",
@@ -69,6 +68,26 @@ def predicted_rows(found: Carries) -> list[tuple[str, str, str]]:
             "modelled",
         ),
     ]
+
+
+def predicted_waits(found: Carries, said: Predicted, of: str) -> list[tuple[str, str, str]]:
+    """What slow requests wait for, a row for each kind of machine: a promise is kept on every one."""
+    if not found.kinds:
+        return [("predicted", said_waits(said.ttft_s, said.tpot_s, of), "modelled")]
+    if not all(kind.predicted for kind in found.kinds):
+        return [("predicted", "not kept of each kind in this plan: make it again with corral capacity", "")]
+    return [
+        (f"predicted on {kind.name}", said_waits(each.ttft_s, each.tpot_s, of), "modelled")
+        for kind in found.kinds
+        if (each := kind.predicted)
+    ]
+
+
+def said_waits(ttft_s: float | None, tpot_s: float | None, of: str) -> str:
+    """Both in words, after what they are of."""
+    waits = [f"first token within {ttft_s:.3g} s"] if ttft_s is not None else []
+    waits += [f"then {1000 * tpot_s:.3g} ms a token"] if tpot_s is not None else []
+    return f"{of}{', '.join(waits)}" if waits else "no waits: none were simulated"
 
 
 def said_promise(each: PromisedClass) -> str:
@@ -84,8 +103,7 @@ def decision_table(comparison: Comparison) -> Table:
     asked = f"{comparison.model} {comparison.precision}"
     number = comparison.knobs.replicas
     planned = comparison.carries
-    is_all = planned is not None and planned.are_compared and comparison.machine == planned.machines
-    machines = comparison.machine if is_all else f"{number:f}x {comparison.machine}"
+    machines = comparison.machine if planned and planned.kinds else f"{number:f}x {comparison.machine}"
     spare = f", {comparison.knobs.spares:f} spare" if comparison.knobs.spares else ""
     against = next(side for side in comparison.claude if side.name == comparison.break_even.against)
     requests = (

@@ -7,7 +7,7 @@ from infra.errors import UsageError
 from infra.quantity import counted
 from serving.probe.lengths import Lengths
 from serving.simulation.simulate_options import ComingOptions, FleetOptions
-from serving.sizing.carried import Carried, Machines
+from serving.sizing.carried import Carried, Machines, mean_times
 from serving.sizing.plan import Plan
 from serving.sizing.traffic import Promise, Traffic
 from serving.sizing.traffic_options import LatencyOptions
@@ -91,7 +91,7 @@ def check_part(
     there = kind.count * kind.servers
     if fleet.replicas is not None and fleet.replicas <= there and coming.is_said:
         return
-    share = kind.count * kind.times / (carried.count * carried.times)
+    share = kind.count * kind.times / (carried.count * mean_times(carried.machines))
     rate = carried.traffic.requests_per_s * share
     peak = f" --peak-factor {carried.traffic.peak_factor:g}" if carried.traffic.peak_factor > 1 else ""
     told = (

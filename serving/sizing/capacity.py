@@ -28,6 +28,8 @@ class Question(Record):
     region: str | None = None
     have: tuple[Owned, ...] = ()
     """Machines that are there, by count: instead of any number of any machine."""
+    at_worst: bool = False
+    """Of these, as many are taken as carry it at the bad end of the speed's band too."""
     kv_cache_dtype: KvDtype = "auto"
     vllm_version: str | None = None
     further: FurtherOptions = FurtherOptions()
@@ -163,15 +165,19 @@ class Fleet(Record):
     """The same at the bad end of the band."""
     missing_requests_per_s: float
     """Of the peak; 0.0 where they carry it."""
+    missing_at_worst_requests_per_s: float
+    """The same at the bad end of the band, of those that it takes."""
     carries_at_worst: bool
     """Whether they carry the peak if the speed is at the bad end of its band, too."""
+    takes_at_worst: tuple[Owned, ...] = Field(default=(), exclude_if=lambda owned: not owned)
+    """So many of those that are there carry it at worst too, where the ones that it takes do not; absent elsewise."""
 
 
 class Rest(Record):
     """What would carry what machines that are there do not."""
 
     requests_per_s: float
-    """On average, which is missing."""
+    """On average, which is missing of all that are there."""
     rent: Choice | None
     """The cheapest to rent for it, in the same weights, spare ones of its own included; null where nothing is."""
     more: Owned | None
@@ -205,6 +211,11 @@ class Capacity(Document):
     """What the machines that are there carry, where the question was about them; the choices are they."""
     rest: Rest | None = Field(default=None, exclude_if=lambda rest: rest is None)
     """What would carry what is missing; absent where nothing is."""
+    rest_at_worst: Rest | None = Field(default=None, exclude_if=lambda rest: rest is None)
+    """The same at the bad end of the band, where more is missing: of what is to be rented it is the `at_worst`.
+
+    Absent too where fewer bits carry it then (`surer_fleet`).
+    """
     more_at_worst: Owned | None = Field(default=None, exclude_if=lambda owned: owned is None)
     """So many more of a shape that is there carry the peak at the worst speed too; absent where it is carried."""
 

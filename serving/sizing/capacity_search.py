@@ -5,6 +5,7 @@ from decimal import Decimal
 from functools import partial
 from math import ceil, floor, inf, log10
 from pathlib import Path
+from typing import Any
 
 from infra.catalog import ec2_types, machine
 from infra.errors import UsageError
@@ -21,6 +22,7 @@ from serving.sizing.carried import Carried
 from serving.sizing.carried_by import carried_by
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
+from serving.sizing.owned import Owned
 from serving.sizing.plan import Plan
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.size import as_stored
@@ -77,11 +79,13 @@ def of_fleet(question: Question) -> Capacity:
     for precision in (question.precision,) if question.precision else precisions(question.model):
         subject = named(question.model, precision)
         tried.append(owned_fleet.together(question, subject, choices_of, kept, at_worst))
-        if tried[-1][0].carries_at_worst:
+        if tried[-1][0].carries_at_worst or tried[-1][0].takes_at_worst:
             break
+    sure = [each for each in tried if each[0].carries_at_worst and question.at_worst]
+    enough = [*sure, *(each for each in tried if each[0].missing_requests_per_s == 0)]
     # Of several that carry nothing the smallest came nearest.
-    enough = (each for each in tried if each[0].missing_requests_per_s == 0)
-    fleet, choices = next(enough, max(reversed(tried), key=lambda each: each[0].carries_requests_per_s))
+    most = max(reversed(tried), key=lambda each: each[0].carries_requests_per_s)
+    fleet, choices = enough[0] if enough else most
     surer = next((each for each, _ in tried if each.carries_at_worst), None)
     best = max(choices, key=lambda choice: choice.machines * choice.requests_per_s_each)
     return Capacity(
@@ -95,24 +99,53 @@ def of_fleet(question: Question) -> Capacity:
         further=further_of(options_of(question)),
         fleet=fleet,
         surer_fleet=None if surer is fleet else surer,
-        rest=rest_of(question, fleet, choices) if fleet.missing_requests_per_s else None,
-        more_at_worst=None
-        if fleet.missing_requests_per_s or fleet.carries_at_worst
-        else owned_fleet.more_of(question, choices, is_at_worst=True),
+        **rests(question, fleet, choices, surer is None),
     )
 
 
-def rest_of(question: Question, fleet: Fleet, choices: Iterable[Choice]) -> Rest:
-    """What would carry what they do not: rented in the same weights, as that question alone is answered, or more."""
-    average = upward(fleet.missing_requests_per_s / question.traffic.peak_factor)
+def rests(
+    question: Question, fleet: Fleet, choices: tuple[Choice, ...], is_sought_at_worst: bool
+) -> dict[str, Any]:
+    """What would carry what all that are there do not, and what they do not at worst; nothing where nothing is missing.
+
+    Nothing either where idle ones carry it at worst. What is to be rented at worst is sought only where that is asked.
+    """
+    found, precision = dict[str, Any](), fleet.precision
+    if missing := fleet.missing_requests_per_s:
+        more = owned_fleet.more_of(question, choices, is_at_worst=False)
+        found["rest"] = rest_of(question, precision, missing, more)
+    if fleet.missing_at_worst_requests_per_s and not fleet.takes_at_worst:
+        missing = question.traffic.peak_requests_per_s - fleet.all_at_worst_requests_per_s
+        more = owned_fleet.more_of(question, choices, is_at_worst=True)
+        found["more_at_worst"] = more
+        if is_sought_at_worst:
+            rent = found["rest"].rent if "rest" in found else None
+            on = (rent.machine,) if rent else ()
+            found["rest_at_worst"] = rest_of(question, precision, missing, more, on, is_at_worst=True)
+    return found
+
+
+def rest_of(
+    question: Question,
+    precision: str,
+    missing_per_s: float,
+    more: Owned | None,
+    on: tuple[str, ...] = (),
+    is_at_worst: bool = False,
+) -> Rest:
+    """What would carry so much at peak: rented in the same weights, as that question alone is answered, or more.
+
+    At worst the one that costs the least then, of those that were looked at closely.
+    """
+    average = upward(missing_per_s / question.traffic.peak_factor)
     traffic = question.traffic.model_copy(update={"requests_per_s": average})
-    alone = question.model_copy(update={"traffic": traffic, "have": (), "precision": fleet.precision})
-    rented = ranked(alone, ServerSizes(alone.promise, traffic))
-    return Rest(
-        requests_per_s=average,
-        rent=rented[0] if rented and rented[0].feasible else None,
-        more=owned_fleet.more_of(question, choices, is_at_worst=False),
-    )
+    changes = {"traffic": traffic, "have": (), "at_worst": False, "precision": precision, "machines": on}
+    alone = question.model_copy(update=changes)
+    rented = [each for each in ranked(alone, ServerSizes(alone.promise, traffic)) if each.feasible]
+    looked_at = [each for each in rented if each.tail and is_alike(each, rented[0])]
+    if is_at_worst and looked_at:
+        rented = [min(looked_at, key=lambda each: worst_cost(each, rented[0]))]
+    return Rest(requests_per_s=average, rent=rented[0] if rented else None, more=more)
 
 
 def upward(rate: float) -> float:

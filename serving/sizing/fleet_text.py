@@ -10,7 +10,8 @@ from infra.columns import table, wrapped
 from infra.prices import DEFAULT_REGION
 from infra.quantity import counted
 from serving.model import evaluations
-from serving.sizing.capacity import Capacity, Fleet
+from serving.sizing.capacity import Capacity, Choice, Fleet, Rest
+from serving.sizing.capacity_load import monthly
 from serving.sizing.capacity_words import asked, dollars, further, rate, tail
 from serving.sizing.plan_explained import explained
 from serving.sizing.sized_model import named
@@ -66,58 +67,91 @@ def verdict(answer: Capacity, fleet: Fleet) -> list[str]:
     known = [choice.usd_per_month for choice in answer.choices if choice.machines]
     dear = sum((usd for usd in known if usd is not None), Decimal(0)) if known and None not in known else None
     costs = f", {dollars(dear)} a month" if dear is not None else ""
-    at_worst = f"  If the speed is at the bad end of its band: {worst} requests/s."
+    short = fleet.missing_at_worst_requests_per_s
+    lacking = f", {rate(short)} are missing" if short else ""
+    at_worst = f"  If the speed is at the bad end of its band: {worst} requests/s{lacking}."
     if fleet.missing_requests_per_s:
         missing = f"{rate(fleet.missing_requests_per_s)} REQUESTS/S ARE MISSING"
         return [f"{missing}: they carry {carries} of {peak} at peak, {weights}", at_worst]
     if fleet.carries_at_worst:
         return [f"THEY CARRY IT: {carries} requests/s of {peak} at peak, {weights}{costs}", at_worst]
+    end = "AT THE BAD END WITH MORE OF THEM" if fleet.takes_at_worst else "BUT NOT AT THE BAD END"
     return [
-        f"THEY CARRY IT, BUT NOT AT THE BAD END: {carries} requests/s of {peak} at peak, {worst} at worst, "
-        f"{weights}{costs}"
+        f"THEY CARRY IT, {end}: {carries} requests/s of {peak} at peak, {worst} at worst, {weights}{costs}",
+        at_worst,
     ]
 
 
 def missing(answer: Capacity) -> list[str]:
     """What would carry what they do not: rented, or more of a shape that is there; nothing where nothing is missing."""
-    rest, said = answer.rest, list[str]()
-    if rest is None:
+    if answer.rest is None or answer.fleet is None:
         return []
-    if rest.rent:
-        spare = f", {answer.promise.spare_machines} spare" if answer.promise.spare_machines else ""
-        rent = rest.rent
-        usd = f", {dollars(rent.usd_per_month)} a month in {DEFAULT_REGION}" if rent.usd_per_month else ""
-        said.append(f"rent {rent.machines}x {rent.machine} ({rent.gpus_per_machine}x {rent.gpu}{spare}){usd}")
-    if rest.more:
-        said.append(f"{rest.more.count:,} more {rest.more.machine}")
+    said, worst = remedies(answer, answer.rest), answer.rest_at_worst
+    at_worst = remedies(answer, worst, is_at_worst=True) if worst else []
     return [
         wrapped(
-            f"For the rest, in {answer.fleet.precision if answer.fleet else ''}: {', or '.join(said)}."
+            f"For the rest, in {answer.fleet.precision}: {', or '.join(said)}."
+            + (f" At worst: {', or '.join(at_worst)}." if at_worst else "")
             if said
             else "Nothing corral knows carries the rest in these weights."
         )
     ]
 
 
+def remedies(answer: Capacity, rest: Rest, is_at_worst: bool = False) -> list[str]:
+    """What carries that rest, at worst where that is asked: rented, or more of a shape that is there, with dollars."""
+    said, rent, more = list[str](), rest.rent, rest.more
+    of_rent = rent.at_worst if rent and is_at_worst else rent
+    if rent and of_rent:
+        spare = f", {answer.promise.spare_machines} spare" if answer.promise.spare_machines else ""
+        dear = of_rent.usd_per_month
+        usd = f", {dollars(dear)} a month in {DEFAULT_REGION}" if dear else ""
+        what = f"{rent.machine} ({rent.gpus_per_machine}x {rent.gpu}{spare})"
+        said.append(f"rent {of_rent.machines:,}x {what}{usd}")
+    if more:
+        dear = monthly(more.usd_per_hour, more.count)
+        said.append(f"{more.count:,} more {more.machine}" + (f", {dollars(dear)} a month" if dear else ""))
+    return said
+
+
 def rest_planned(answer: Capacity, question: Sequence[Asked], written_to: Path | None) -> str:
-    """The command that plans what is to be rented for what is missing; empty where nothing is."""
-    if answer.rest is None or answer.rest.rent is None or answer.fleet is None:
-        return ""
+    """The commands that plan what is to be rented for what is missing, and at worst; empty where nothing is."""
+    rests = (
+        ("Next: plan the rest", answer.rest, "rest"),
+        ("At worst", answer.rest_at_worst, "rest-at-worst"),
+    )
+    return "\n".join(
+        f"{what}: {planned(answer, rest.rent, rest.requests_per_s, question, written_to, name)}"
+        for what, rest, name in rests
+        if rest and rest.rent
+    )
+
+
+def planned(
+    answer: Capacity,
+    rent: Choice,
+    requests_per_s: float,
+    question: Sequence[Asked],
+    written_to: Path | None,
+    name: str,
+) -> str:
+    """The command that plans such machines for so much."""
     changes: dict[type[Asked], dict[str, object]] = {
         TrafficOptions: {
-            "requests_per_s": answer.rest.requests_per_s,
+            "requests_per_s": requests_per_s,
             "requests_per_month": None,
             "tokens_per_month": None,
         },
         MachineOptions: {
             "have": (),
-            "machines": (answer.rest.rent.machine,),
-            "precision": answer.fleet.precision,
+            "at_worst": False,
+            "machines": (rent.machine,),
+            "precision": rent.precision,
         },
     }
     said = [each.model_copy(update=changes.get(type(each), {})) for each in question]
-    path = written_to.with_stem(f"{written_to.stem}-rest") if written_to else Path("rest.json")
-    return f"Next: plan the rest: corral capacity {pasted(answer.model)}{again(*said)} -o {pasted(path)}"
+    path = written_to.with_stem(f"{written_to.stem}-{name}") if written_to else Path(f"{name}.json")
+    return f"corral capacity {pasted(answer.model)}{again(*said)} -o {pasted(path)}"
 
 
 def how_much(answer: Capacity, fleet: Fleet) -> str:
@@ -142,18 +176,29 @@ def how_much(answer: Capacity, fleet: Fleet) -> str:
 
 
 def surer_fleet(answer: Capacity) -> list[str]:
-    """Other weights in which they carry the peak at the bad end too; nothing where these do, or none does."""
-    found, more = answer.surer_fleet, answer.more_at_worst
-    if found is None:
-        if more is None:
-            return []
-        return [wrapped(f"Less at risk: with {more.count:,} more {more.machine} they carry it at worst too.")]
-    return [
-        wrapped(
-            f"Less at risk: in {found.precision} they carry {rate(found.carries_requests_per_s)} requests/s, "
-            f"{rate(found.at_worst_requests_per_s)} at worst: --precision {found.precision}"
-        )
-    ]
+    """What carries the peak at the bad end too: idle ones first, other weights, more machines; nothing where these do.
+
+    What is missing already is said with what carries that.
+    """
+    found, fleet, rest = answer.surer_fleet, answer.fleet, answer.rest_at_worst
+    if fleet and fleet.takes_at_worst:
+        idle = " + ".join(f"{owned.count:,}x {owned.machine}" for owned in fleet.takes_at_worst)
+        return [wrapped(f"Less at risk: {idle} of them carry it at worst too: --at-worst")]
+    if found:
+        return [
+            wrapped(
+                f"Less at risk: in {found.precision} they carry {rate(found.carries_requests_per_s)} requests/s, "
+                f"{rate(found.at_worst_requests_per_s)} at worst: --precision {found.precision}"
+            )
+        ]
+    said = remedies(answer, rest, is_at_worst=True)[::-1] if rest and not answer.rest else []
+    is_idle = fleet and fleet.all_at_worst_requests_per_s > fleet.at_worst_requests_per_s
+    idle = "those that it does not take (--at-worst), and " if is_idle else ""
+    return (
+        [wrapped(f"Less at risk: {idle}{', or '.join(said)}: then they carry it at worst too.")]
+        if said
+        else []
+    )
 
 
 def quality(fleet: Fleet, answer: Capacity) -> list[str]:

@@ -4,15 +4,17 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from infra.catalog import canonical
 from infra.errors import UsageError
 from infra.money import Usd
 from infra.record import Record
 
 MOST_OF_A_SHAPE = 10_000
 TYPED = re.compile(
-    r"(?P<machine>[^=@\s]{1,60})\s*=\s*(?P<count>\d{1,9})\s*(?:@\s*\$?(?P<usd>\d{1,9}(?:\.\d{1,9})?))?",
+    r"(?P<machine>[^=@\s]{1,60}(?: [^=@\s]{1,60}){0,3})\s*=\s*(?P<count>\d{1,9})\s*"
+    r"(?:@\s*\$?(?P<usd>\d{1,9}(?:\.\d{1,9})?))?",
     re.ASCII,
 )
 EXAMPLE = "Write it as --have 8xA100-40GB=1, with USD an hour of each as 2xA100-80GB=3@5.50."
@@ -21,8 +23,8 @@ EXAMPLE = "Write it as --have 8xA100-40GB=1, with USD an hour of each as 2xA100-
 class Owned(Record):
     """So many machines of one shape."""
 
-    machine: str
-    """The shape, as COUNTxGPU, or an EC2 type."""
+    machine: Annotated[str, AfterValidator(canonical)]
+    """The shape, as COUNTxGPU, or an EC2 type; however it was spelled, the catalogue's name of it."""
     count: Annotated[int, Field(ge=1, le=MOST_OF_A_SHAPE)]
     """How many."""
     usd_per_hour: Usd | None = None

@@ -22,30 +22,42 @@ def together(
     """What they carry with one kind of weights, and of each shape the way to serve that carries most.
 
     `choices_of` says the ways of one machine, `kept` how far one is filled when slow requests count too, and `at_worst`
-    how far at worst. A choice's machines are those that the peak and the spare ones take, the cheapest for what they
-    carry first, or where a price is not known the largest.
+    how far at worst. A choice's machines are those that the peak and the spare ones take, at worst too where that is
+    asked, the cheapest for what they carry first, or where a price is not known the largest.
     """
     best = [
         (owned, at_worst(question, most_carrying(question, subject, owned, choices_of, kept)))
         for owned in question.have
     ]
-    choices = taken(question, best)
+    used = counts(question, best, question.at_worst)
+    choices = taken(best, used)
     there = [(owned.count, choice) for owned, choice in best]
     takes = [(choice.machines, choice) for choice in choices]
     peak = question.traffic.peak_requests_per_s
-    short = peak - carried(question, each_s(there))
-    worst = per_s(carried(question, at_worst_s(takes)))
-    missing = per_s(short) if short > min(LEAST_MISSING_PER_S, peak / 1000) else 0.0
+    missing = missing_of(peak, carried(question, each_s(there)))
+    worst = carried(question, at_worst_s(takes))
+    missing_at_worst = missing_of(peak, worst)
+    all_at_worst = carried(question, at_worst_s(there))
     fleet = Fleet(
         precision=subject.precision,
         carries_requests_per_s=per_s(carried(question, each_s(takes))),
-        at_worst_requests_per_s=worst,
+        at_worst_requests_per_s=per_s(worst),
         all_carry_requests_per_s=per_s(carried(question, each_s(there))),
-        all_at_worst_requests_per_s=per_s(carried(question, at_worst_s(there))),
+        all_at_worst_requests_per_s=per_s(all_at_worst),
         missing_requests_per_s=missing,
-        carries_at_worst=not missing and worst >= peak,
+        missing_at_worst_requests_per_s=missing_at_worst,
+        carries_at_worst=not missing and not missing_at_worst,
+        takes_at_worst=so_many(best, counts(question, best, is_at_worst=True))
+        if missing_at_worst and not missing and not missing_of(peak, all_at_worst)
+        else (),
     )
     return fleet, choices
+
+
+def missing_of(peak_per_s: float, carried_per_s: float) -> float:
+    """Requests a second of the peak that are not carried; 0.0 of hardly any."""
+    short = peak_per_s - carried_per_s
+    return per_s(short) if short > min(LEAST_MISSING_PER_S, peak_per_s / 1000) else 0.0
 
 
 def each_s(counted: Iterable[tuple[int, Choice]]) -> list[tuple[int, float]]:
@@ -89,26 +101,33 @@ def alone(choice: Choice, owned: Owned, whole: Machine) -> Choice:
 
 
 def more_of(question: Question, choices: Iterable[Choice], is_at_worst: bool) -> Owned | None:
-    """The fewest more machines of a shape that is there with which all that are there carry the peak.
+    """More machines of one shape that is there, with which all that are there carry the peak.
 
-    None where no shape carries anything, or too many would be needed.
+    Of the shape of which they cost least, where a price is known of each; else of which they are the fewest. None where
+    no shape carries anything, or too many would be needed.
     """
-    counts, found = {owned.machine: owned.count for owned in question.have}, list[tuple[int, float, Owned]]()
+    there, found = {owned.machine: owned for owned in question.have}, list[tuple[float, Owned]]()
     rates = at_worst_s if is_at_worst else each_s
     choices = list(choices)
     for choice in choices:
-        ((_, each),) = rates([(1, choice)])
-        others = rates((counts[other.machine], other) for other in choices if other is not choice)
+        owned, ((_, each),) = there[choice.machine], rates([(1, choice)])
+        others = rates((there[other.machine].count, other) for other in choices if other is not choice)
         if not each or not choice.feasible:
             continue
         low, high = 0, MOST_OF_A_SHAPE
         while low < high:
             more = (low + high) // 2
-            whole = carried(question, [*others, (counts[choice.machine] + more, each)])
+            whole = carried(question, [*others, (owned.count + more, each)])
             low, high = (low, more) if whole >= question.traffic.peak_requests_per_s else (more + 1, high)
         if 0 < low < MOST_OF_A_SHAPE:
-            found.append((low, each, Owned(machine=choice.machine, count=low)))
-    return min(found, key=lambda one: one[:2], default=(0, 0, None))[2]
+            found.append((each, owned.model_copy(update={"count": low})))
+    is_priced = all(more.usd_per_hour is not None for _, more in found)
+
+    def dear(one: tuple[float, Owned]) -> tuple[Decimal, int, float]:
+        each, more = one
+        return (more.usd_per_hour or Decimal(0)) * more.count if is_priced else Decimal(0), more.count, each
+
+    return min(found, key=dear)[1] if found else None
 
 
 def carried(question: Question, each: Iterable[tuple[int, float]]) -> float:
@@ -120,16 +139,54 @@ def carried(question: Question, each: Iterable[tuple[int, float]]) -> float:
     return carries * question.promise.fill
 
 
-def taken(question: Question, best: list[tuple[Owned, Choice]]) -> tuple[Choice, ...]:
-    """The choices, each with as many of its machines as are needed."""
+Best = list[tuple[Owned, Choice]]
+
+
+def counts(question: Question, best: Best, is_at_worst: bool) -> dict[int, int]:
+    """How many of each shape are needed, at worst too where that is asked; all where not even these are enough."""
     used = dict.fromkeys(range(len(best)), 0)
     for index in order(best):
         owned, choice = best[index]
-        fewest, most = 0, owned.count if choice.feasible else 0
-        while fewest < most:
-            used[index] = (fewest + most) // 2
-            fewest, most = (fewest, used[index]) if enough(question, best, used) else (used[index] + 1, most)
-        used[index] = most
+        needed(question, best, used, index, owned.count if choice.feasible else 0, is_at_worst)
+    if is_at_worst and enough(question, best, used, is_at_worst):
+        # What carries little at worst may not be needed beside what was taken after it.
+        for index in order(best):
+            needed(question, best, used, index, used[index], is_at_worst)
+    return used
+
+
+def needed(
+    question: Question, best: Best, used: dict[int, int], index: int, most: int, is_at_worst: bool
+) -> None:
+    """Set how many of one shape are needed beside the others; the most of it where that is not enough."""
+    fewest = 0
+    while fewest < most:
+        used[index] = (fewest + most) // 2
+        if enough(question, best, used, is_at_worst):
+            most = used[index]
+        else:
+            fewest = used[index] + 1
+    used[index] = most
+
+
+def enough(question: Question, best: Best, used: dict[int, int], is_at_worst: bool) -> bool:
+    """Whether so many of each carry the peak, at worst too where that is asked."""
+    counted = [(used[index], choice) for index, (_, choice) in enumerate(best)]
+    rates = (each_s, at_worst_s) if is_at_worst else (each_s,)
+    return all(carried(question, each(counted)) >= question.traffic.peak_requests_per_s for each in rates)
+
+
+def so_many(best: Best, used: dict[int, int]) -> tuple[Owned, ...]:
+    """So many of each shape, of which there are some."""
+    return tuple(
+        owned.model_copy(update={"count": used[index]})
+        for index, (owned, _) in enumerate(best)
+        if used[index]
+    )
+
+
+def taken(best: Best, used: dict[int, int]) -> tuple[Choice, ...]:
+    """The choices, each with as many of its machines as are used."""
     return tuple(
         choice.model_copy(
             update={
@@ -143,13 +200,7 @@ def taken(question: Question, best: list[tuple[Owned, Choice]]) -> tuple[Choice,
     )
 
 
-def enough(question: Question, best: list[tuple[Owned, Choice]], used: dict[int, int]) -> bool:
-    """Whether so many of each carry the peak."""
-    each = [(used[index], choice.requests_per_s_each) for index, (_, choice) in enumerate(best)]
-    return carried(question, each) >= question.traffic.peak_requests_per_s
-
-
-def order(best: list[tuple[Owned, Choice]]) -> list[int]:
+def order(best: Best) -> list[int]:
     """The shapes, the cheapest for what they carry first; the largest where a price is not known."""
 
     def dear(index: int) -> tuple[Decimal, float]:

@@ -3,9 +3,10 @@
 from decimal import Decimal
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from infra.asked import Asked, Flag, spoken
+from infra.catalog import canonical
 from infra.errors import UsageError
 from serving.probe.lengths import AskedLengths, Lengths
 from serving.sizing.owned import AskedOwned
@@ -144,12 +145,17 @@ class FurtherOfTraffic(FurtherOptions):
             )
 
 
+def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Machines by the catalogue's names, each once however it was spelled."""
+    return tuple(dict.fromkeys(map(canonical, names)))
+
+
 class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
     """What the traffic may run on."""
 
     heading: ClassVar[str] = "The machines"
 
-    machines: Annotated[tuple[str, ...], Flag("--on")] = ()
+    machines: Annotated[tuple[str, ...], Flag("--on"), AfterValidator(each_once)] = ()
     """Only these machines; may be repeated."""
     usd_per_hour: Annotated[Decimal | None, Field(gt=0, le=MOST, examples=["12.50"])] = None
     """What a machine of --on costs you."""
@@ -158,6 +164,9 @@ class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
 
     have: Annotated[tuple[AskedOwned, ...], Flag("--have", metavar="<SHAPE=COUNT[@USD]>")] = ()
     """What of your own carries: 8xA100-40GB=1, or =1@9.50 USD an hour, on or off; may be repeated."""
+
+    at_worst: bool = False
+    """Of --have, take as many as carry it at the bad end of the speed's band too."""
 
     @model_validator(mode="after")
     def one_price_is_of_one_machine(self) -> Self:
@@ -181,6 +190,11 @@ class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
         names = [owned.machine for owned in self.have]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(f"--have names {twice} twice.", f"Say once how many there are: --have {twice}=2")
+        if self.at_worst and not self.have:
+            raise UsageError(
+                "--at-worst is about machines that are there.",
+                "Name them, --have 8xA100-40GB=1, or leave it out: of what is rented it is said how many that takes.",
+            )
         if self.have and (self.machines or self.region):
             other = "--on" if self.machines else "--region"
             raise UsageError(
