@@ -18,6 +18,7 @@ from infra.argument import pasted
 from infra.asked import again
 from infra.columns import table, wrapped
 from infra.errors import DoesNotFit, UsageError
+from infra.near import is_called_json
 from infra.prices import DEFAULT_REGION
 from infra.printable import sentence
 from infra.quantity import counted
@@ -128,7 +129,7 @@ def place_of(model: str, which: WhichMachine) -> str:
 
 def is_plan(what: str) -> bool:
     """Whether a plan's file is meant, there or not."""
-    return what.endswith(".json") or os.path.isfile(what)
+    return is_called_json(what) or os.path.isfile(what)
 
 
 def first_region(of_place: PlaceOptions | None) -> str | None:
