@@ -109,9 +109,7 @@ def of_name(name: str, options: FetchOptions) -> Subject:
 
 def is_plan(what: str) -> bool:
     """Whether the word means a plan file."""
-    return is_called_json(what) or (
-        what not in models() and not is_repository(what) and os.path.isfile(what)
-    )
+    return is_called_json(what) or (what not in models() and not is_repository(what) and os.path.isfile(what))
 
 
 def is_repository(what: str) -> bool:

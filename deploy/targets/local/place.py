@@ -11,6 +11,7 @@ from deploy.targets.checkup import checkups, tried
 from deploy.targets.deployment import Deployment, folder, home
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.local import cached_weights, engines, starting, user_unit
+from deploy.targets.local.starting import outlined as outlined
 from deploy.targets.local.cached_weights import settled as settled
 from deploy.targets.local.cached_weights import verified as verified
 from deploy.targets.local.egress import observed
