@@ -33,7 +33,7 @@ def meant_file(path: Path) -> str:
     try:
         with os.scandir(path.parent) as there:
             names = [entry.name for entry in islice(there, MOST_LOOKED_AT) if entry.is_file()]
-    except OSError:
+    except (OSError, ValueError):  # a name that no disk takes
         return ""
     found = near(path.name, names)
     return f"Did you mean {pasted(path.with_name(found))}?" if found else ""

@@ -67,7 +67,8 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """What was typed; a wish for help is one behind a flag that takes a value, too: none is called so."""
         own = args[: args.index("--")] if "--" in args else args
-        return super().parse_args(ctx, ["--help"] if {*ctx.help_option_names} & {*own} else args)
+        is_wished = not ctx.resilient_parsing and {*ctx.help_option_names} & {*own}
+        return super().parse_args(ctx, ["--help"] if is_wished else args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, which is the same wherever it is asked for."""

@@ -91,7 +91,7 @@ def taken_for(case: Case, length: int, outcome: Outcome) -> tuple[str, ...]:
         return ()
     asked = case.options.model_copy(update={"max_model_len": length})
     there, here = flags(best_outcome(replace(case, options=asked))), flags(outcome)
-    return tuple(flag for flag in there if flag not in here)
+    return tuple(word for flag in there if flag not in here for word in flag.split())
 
 
 def flags(outcome: Outcome) -> tuple[str, ...]:

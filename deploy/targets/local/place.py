@@ -11,7 +11,6 @@ from deploy.targets.checkup import checkups, tried
 from deploy.targets.deployment import Deployment, folder, home
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.local import cached_weights, engines, starting, user_unit
-from deploy.targets.local.starting import outlined as outlined
 from deploy.targets.local.cached_weights import settled as settled
 from deploy.targets.local.cached_weights import verified as verified
 from deploy.targets.local.egress import observed
@@ -21,6 +20,7 @@ from deploy.targets.local.replicas import answering as answering
 from deploy.targets.local.replicas import count as count
 from deploy.targets.local.replicas import replicas as replicas
 from deploy.targets.local.replicas import share_key as share_key
+from deploy.targets.local.starting import outlined as outlined
 from deploy.targets.local.supervised import born as born
 from deploy.targets.local.supervised import broken_gpu as broken_gpu
 from deploy.targets.local.supervised import end_stuck as end_stuck

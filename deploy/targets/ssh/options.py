@@ -32,10 +32,10 @@ class SshOptions(PlaceOptions):
 
     @classmethod
     def refused(cls, place: str, target: str) -> UsageError:
-        """Hosts, and what they are brought, are of this place alone."""
+        """Hosts are of this place alone."""
         return UsageError(
-            f"--host and --engine are for machines of yours, and this would be on {target}.",
-            f"Add --target {place}, or leave them out.",
+            f"--host names a machine of yours, and this would be on {target}.",
+            f"Add --target {place}, or leave it out.",
         )
 
 
