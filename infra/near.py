@@ -41,4 +41,4 @@ def meant_file(path: Path) -> str:
 
 def is_called_json(word: str) -> bool:
     """Whether a word ends as a JSON document's name does, misspelt or not: plan.json, plan.jsn."""
-    return bool(near(Path(word).suffix.lower(), [".json"])) or word.endswith(".json")
+    return word.lower().endswith(".json") or bool(near(Path(word).suffix.lower(), [".json"]))

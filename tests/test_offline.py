@@ -99,7 +99,9 @@ REFUSED = {
     "provision PLAN_FOR_ADAPTERS --target local --lora MINE": "the model hub for some/adapter",
 }
 """A line -> whom its run would ask first."""
-LEFT_OUT = "Leave out --offline (and unset CORRAL_OFFLINE), or bring what is needed along: a folder, wheels, a plan."
+LEFT_OUT = (
+    "Leave out --offline (and unset CORRAL_OFFLINE), or bring what is needed along: a folder, wheels, a plan."
+)
 BROUGHT = {
     OF_THE_HUB: "Where there is a network: corral fetch scout --precision int4 --to weights. Here name ./weights, or "
     "leave out --offline (CORRAL_OFFLINE).",
