@@ -74,7 +74,7 @@ def kv(plan: Plan) -> str:
             f"{reserved(plan)}",
             f"  maximum concurrency = {k.num_blocks:,} / {k.blocks_per_request:,} = {k.max_concurrency:.2f}x",
             f"  KV cache size = {k.max_concurrency:.4f} x {length:,} = {k.tokens:,} tokens",
-            f"  longest request = {k.max_context_tokens:,} tokens{taken_for(k)}",
+            ", ".join(filter(None, [f"  longest request = {k.max_context_tokens:,} tokens", taken_for(k)])),
             *kv_of_draft(plan),
         ]
     )

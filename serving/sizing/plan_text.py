@@ -144,17 +144,15 @@ def kv_lines(plan: Plan) -> str:
                 "KV cache size",
                 f"{kv.tokens:,} tokens, {kv.max_concurrency:.2f}x {length:,} (vLLM's log line)",
             ),
-            (
-                "longest request",
-                f"{kv.max_context_tokens:,} tokens, were --max-model-len raised to it{taken_for(kv)}",
-            ),
+            ("longest request", f"{kv.max_context_tokens:,} tokens, were --max-model-len raised to it"),
+            *([("", taken_for(kv))] if kv.max_context_args else []),
         ]
     )
 
 
 def taken_for(kv: Kv) -> str:
     """What the longest request takes beside --max-model-len, where the plan has it otherwise."""
-    return f", with {' '.join(kv.max_context_args)}" if kv.max_context_args else ""
+    return f"with {' '.join(kv.max_context_args)}" if kv.max_context_args else ""
 
 
 def speed_lines(plan: Plan) -> str:
