@@ -10,6 +10,7 @@ from deploy.targets.abilities import Replicated
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, load, names
 from infra.errors import DocumentError
+from infra.near import is_called_json
 from infra.printable import sentence
 from infra.say import progress
 from serving.model.models import models
@@ -27,7 +28,7 @@ def is_named(word: str) -> bool:
 
 def is_file(word: str) -> bool:
     """Whether a word means a file where no deployment is called so: it has a path or an ending, or there is one."""
-    return "/" in word or word.endswith(".json") or os.path.isfile(word)
+    return "/" in word or is_called_json(word) or os.path.isfile(word)
 
 
 def plan_of(word: str) -> tuple[Plan, Path | None]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from deploy.provision_request import Asking, Where, asking_for, asking_of
 from deploy.targets import adapters, licence
-from deploy.targets.abilities import RentsMachines
+from deploy.targets.abilities import Outlines, RentsMachines
 from deploy.targets.choose import place_called
 from deploy.targets.deployment import checked_name, name_of, name_of_model, names
 from deploy.targets.hub_weights import is_fetched, told
@@ -18,6 +18,7 @@ from infra.argument import pasted
 from infra.asked import again
 from infra.columns import table, wrapped
 from infra.errors import DoesNotFit, UsageError
+from infra.near import is_called_json
 from infra.prices import DEFAULT_REGION
 from infra.printable import sentence
 from infra.quantity import counted
@@ -128,7 +129,7 @@ def place_of(model: str, which: WhichMachine) -> str:
 
 def is_plan(what: str) -> bool:
     """Whether a plan's file is meant, there or not."""
-    return what.endswith(".json") or os.path.isfile(what)
+    return is_called_json(what) or os.path.isfile(what)
 
 
 def first_region(of_place: PlaceOptions | None) -> str | None:
@@ -293,6 +294,7 @@ def dry_text(asking: Asking, steps: int) -> str:
     lines, place = [summary(asking)], place_called(asking.deployment.target)
     if isinstance(place, RentsMachines):
         lines.append(sentence(f"price: {place.stored_cost(asking.deployment, asking.wishes)}"))
+    if isinstance(place, Outlines):
         lines += map(sentence, place.outlined(asking.deployment, asking.wishes))
     lines.append(f"engine: vLLM {asking.deployment.plan.vllm_version}")
     asked = f"{counted(steps, 'step')}, shown by --json; nobody was asked, and nothing done."

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from infra.argument import pasted
 from infra.errors import DocumentError, HostError
 from infra.home import home, make_folder
+from infra.near import meant_file
 from infra.printable import one_line, sentence
 
 # No document of ours has a tenth of it.
@@ -228,7 +229,8 @@ def read_text(path: Path, kind: str) -> str:
         return data.decode()
     except FileNotFoundError:
         raise DocumentError(
-            f"There is no {kind} at {path}.", f"Check the path: ls -l {pasted(nearest(path.parent))}"
+            f"There is no {kind} at {path}.",
+            meant_file(path) or f"Check the path: ls -l {pasted(nearest(path.parent))}",
         ) from None
     except IsADirectoryError:
         raise DocumentError(

@@ -66,11 +66,18 @@ class Done(Record):
 def checked_destination(text: str) -> str:
     """Return an SSH destination as given. Raises UsageError for what cannot be one (spaces, quotes, an option)."""
     if not DESTINATION.fullmatch(text):
+        apart = f"Name each by itself: {' '.join(several(text))}" if several(text) else ""
         raise UsageError(
             f"{text!r} is not a host that ssh can reach.",
-            "Give gpu-1, ubuntu@gpu-1 or a name from ~/.ssh/config.",
+            apart or "Give gpu-1, ubuntu@gpu-1 or a name from ~/.ssh/config.",
         )
     return text
+
+
+def several(text: str) -> tuple[str, ...]:
+    """The destinations that were typed as one, with commas or blanks between them; none where it is one."""
+    named = tuple(text.replace(",", " ").split())
+    return named if len(named) > 1 and all(map(DESTINATION.fullmatch, named)) else ()
 
 
 class Host:

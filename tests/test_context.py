@@ -13,10 +13,12 @@ from serving.sizing import fit, gpu_pool
 from serving.sizing.fit import Outcome, at_length, best_outcome, longest_request
 from serving.sizing.memory_pool import Case, Knobs, Pool
 from serving.sizing.plan_explained import explained
+from serving.sizing.plan_text import plan_text
 from serving.sizing.ranking_text import ranking_row
 from serving.sizing.size import on, plan
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import named, precisions
+from serving.vllm.serve_options import argv
 from serving.vllm.versions import Rules
 
 MACHINES = (
@@ -86,6 +88,49 @@ def test_it_is_quoted_everywhere(precision: str, machine: str, longest: int) -> 
     assert over.notes[0] == f"--max-model-len {longest} would fit."
     assert f"  longest request = {longest:,} tokens" in explained(short)
     assert ranking_row(short)[-1] == f"{longest:,}"
+
+
+SQUEEZED = ("--gpu-memory-utilization", "0.95", "--max-num-seqs", "64", "--language-model-only")
+
+
+@pytest.mark.parametrize(
+    ("precision", "machine", "options", "longest", "args"),
+    [
+        ("bf16", "8xH100", Options(), 7_739_712, SQUEEZED),
+        ("fp8", "8xH200", Options(), 10_485_760, ("--max-num-seqs", "64")),
+        ("int4", "g5.12xlarge", Options(), 200_208, ()),
+        ("bf16", "8xH100", Options(max_model_len=7_739_712), 7_739_712, ()),
+        ("int4", "g4dn.metal", Options(), 0, ()),
+    ],
+)
+def test_it_names_the_settings_that_it_takes_where_the_plan_has_others(
+    precision: str, machine: str, options: Options, longest: int, args: tuple[str, ...]
+) -> None:
+    """More than the cache that is printed with it; with those settings it is planned for, as if they were typed."""
+    made = plan(named("scout", precision), on(machine), options)
+    assert (made.kv.max_context_tokens, made.kv.max_context_args) == (longest, args)
+    taken = f"with {' '.join(args)}" if args else ""
+    if made.fits:
+        rows = plan_text(made).partition("  longest request  ")[2].partition("\n\n")[0].splitlines()
+        assert [row.strip() for row in rows] == [
+            f"{longest:,} tokens, were --max-model-len raised to it",
+            *filter(None, [taken]),
+        ]
+        line = f"  longest request = {longest:,} tokens{f', {taken}' if taken else ''}"
+        assert line in explained(made).splitlines()
+    if longest:
+        long = plan(named("scout", precision), on(machine), Options(max_model_len=longest))
+        assert long.fits
+        assert {*args} <= {*argv(long.serve)}
+
+
+def test_the_note_of_doing_without_the_hybrid_manager_names_them_too() -> None:
+    made = plan(named("scout", "bf16"), on("8xH100"), Options())
+    (note,) = [each for each in made.notes if "hybrid KV manager" in each]
+    assert note.endswith(f" and requests could still be 2,012,992 tokens long, with {' '.join(SQUEEZED)}.")
+    without = Options(disable_hybrid_kv_cache_manager=True, max_model_len=2_012_992)
+    long = plan(named("scout", "bf16"), on("8xH100"), without)
+    assert (long.fits, long.serve.gpu_memory_utilization, long.serve.max_num_seqs) == (True, 0.95, 64)
 
 
 def test_a_refusal_quotes_the_way_that_came_nearest() -> None:

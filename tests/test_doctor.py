@@ -223,7 +223,7 @@ def test_the_target_ssh_needs_a_host_and_a_client(doctor: Doctor, monkeypatch: p
     assert (code, found["ssh client"], found["hosts"]) == (
         11,
         ("failed", "There is no ssh on this machine", 11),
-        ("failed", "The target ssh needs hosts, and the others have none", 2),
+        ("failed", "The target ssh needs hosts", 2),
     )
 
 

@@ -292,6 +292,33 @@ def test_a_flag_without_its_value_is_refused_by_its_name(
             assert said == f"error: {flag} is empty.", (words, said)
 
 
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("fetch", "fetch --verify"),
+        ("size", "size scout --on"),
+        ("up", "up plan.json --host gpu-1 --name"),
+        ("probe run", "probe --model"),
+        ("egress verify", "egress verify x --bundle"),
+        ("hosts show", "hosts show"),
+    ],
+)
+@pytest.mark.parametrize("wish", ["--help", "-h"])
+def test_a_help_is_shown_behind_a_flag_that_takes_a_value(
+    verb: str, words: str, wish: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing there is called --help: what looked for it was a wrong question."""
+    assert run([*verb.split(), "--help"]) == 0
+    wished = capsys.readouterr()
+    assert run([*words.split(), wish]) == 0
+    assert capsys.readouterr() == wished
+
+
+def test_what_stands_behind_two_hyphens_is_no_wish(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["up", "--dry-run", "--", "--help"]) == 2
+    assert capsys.readouterr().err.startswith("error: '--help' is not a model corral knows.\n")
+
+
 def test_what_is_no_verbs_own_is_refused_without_its_value_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--profile=", "version"]) == 2
     assert capsys.readouterr().err.startswith("error: --profile names no profile.\n")

@@ -394,7 +394,7 @@ def test_what_is_asked_of_no_gateway(home: Path, capsys: pytest.CaptureFixture[s
         assert run(words) == 4
         assert capsys.readouterr().err == (
             f"error: There is no deployment called 'nobody' in {home}.\n"
-            "hint: Make one: corral up scout --name nobody\n"
+            "hint: Make one: corral up scout --name nobody; made from another machine: corral hosts adopt --help\n"
         )
     assert not (home / "nobody").exists()
 

@@ -74,7 +74,11 @@ def amended(words: list[str], message: str, hint: str) -> list[list[str]]:
     if flags := [shlex.split(each) for each in FLAGS.findall(hint)]:
         return [with_flags(words, each) for each in flags]
     quoted = QUOTED.search(message)
-    wrong = quoted[1] if quoted else next((word for word in words if f" {word} " in f"{message} "), None)
+    wrong = (
+        quoted[1]
+        if quoted
+        else next((word for word in words if f" {word} " in f"{message.rstrip('.')} "), None)
+    )
     found = VALUES.search(hint)
     if wrong not in words or not found:
         return []

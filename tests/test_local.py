@@ -125,6 +125,35 @@ def test_a_server_with_other_options_is_not_silently_kept(deployment: Deployment
         local.serve(with_options(deployment, port=1))
 
 
+@pytest.mark.parametrize(
+    ("host", "allowed", "said"),
+    [
+        ("127.0.0.1", "", ()),
+        (
+            "0.0.0.0",
+            "",
+            (
+                "would be refused: The server would listen on 0.0.0.0, where others can reach it without TLS. Keep "
+                "127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
+            ),
+        ),
+        (
+            "::",
+            "1",
+            (
+                "warning: The server listens on :: without TLS, and answers some paths without a key: let nobody onto "
+                "that network whom you do not trust with the prompts.",
+            ),
+        ),
+    ],
+)
+def test_a_dry_run_says_who_could_reach_the_server(
+    host: str, allowed: str, said: tuple[str, ...], deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORRAL_ALLOW_REMOTE", allowed)
+    assert local.outlined(with_options(deployment, host=host), None) == said
+
+
 @pytest.mark.parametrize(("host", "allowed"), [("0.0.0.0", ""), ("0.0.0.0", "0"), ("::", "")])
 def test_a_server_that_others_could_reach_is_not_started(
     host: str, allowed: str, deployment: Deployment, monkeypatch: pytest.MonkeyPatch

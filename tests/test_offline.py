@@ -72,6 +72,7 @@ EC2 = ["--target", "ec2", "--region", "us-east-1"]
 SSH = ["--target", "ssh", "--host", "gpu-1"]
 SCOUT = ["up", "scout", "--on", "g5.12xlarge", "--precision", "int4"]
 OF_THE_HUB = "the model hub for RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16"
+OF_AN_INDEX = "a package index for vLLM (bring it: --engine)"
 MINE = "mine=some/adapter"
 REFUSED = {
     "provision PLAN EC2": "AWS",
@@ -85,8 +86,8 @@ REFUSED = {
     "up PLAN SSH": OF_THE_HUB,
     "SCOUT SSH": OF_THE_HUB,
     "SCOUT SSH --lora MINE": "the model hub for some/adapter",
-    "provision HERE SSH --name toy": "a package index for vLLM (bring it: --engine)",
-    "up HERE SSH --name toy": "a package index for vLLM (bring it: --engine)",
+    "provision HERE SSH --name toy": OF_AN_INDEX,
+    "up HERE SSH --name toy": OF_AN_INDEX,
     "provision PLAN --target local": OF_THE_HUB,
     "up PLAN --target local": OF_THE_HUB,
     "SCOUT --target local": OF_THE_HUB,
@@ -98,6 +99,16 @@ REFUSED = {
     "provision PLAN_FOR_ADAPTERS --target local --lora MINE": "the model hub for some/adapter",
 }
 """A line -> whom its run would ask first."""
+LEFT_OUT = (
+    "Leave out --offline (and unset CORRAL_OFFLINE), or bring what is needed along: a folder, wheels, a plan."
+)
+BROUGHT = {
+    OF_THE_HUB: "Where there is a network: corral fetch scout --precision int4 --to weights. Here name ./weights, or "
+    "leave out --offline (CORRAL_OFFLINE).",
+    OF_AN_INDEX: "Where there is a network: pip download vllm==0.33.0 -d wheels. Here add --engine wheels, or leave "
+    "out --offline (CORRAL_OFFLINE).",
+}
+"""Whom -> how what would come from there is brought along."""
 
 
 @pytest.fixture
@@ -129,8 +140,7 @@ def test_a_dry_run_is_refused_as_the_run_is(
         assert run(["--offline", *words, *more]) == 2
         assert capsys.readouterr().err.splitlines()[-2:] == [
             f"error: This would ask {REFUSED[line]}, and --offline forbids it.",
-            "hint: Leave out --offline (and unset CORRAL_OFFLINE), or bring what is needed along: a folder, wheels, "
-            "a plan.",
+            f"hint: {BROUGHT.get(REFUSED[line], LEFT_OUT)}",
         ]
     assert sorted(tmp_path.rglob("*")) == before
 

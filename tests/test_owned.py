@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 from bundling import a_checkpoint, planned_for, tree
 
+from deploy.cli.main import run
+from deploy.provision_request import Asking
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.ssh import bringing, host_checks, host_setup, tunnels
+from deploy.targets.ssh import bringing, host_checks, host_setup, owned_hosts, tunnels
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import Brought
 from deploy.targets.ssh.options import SshOptions
+from deploy.targets.ssh.owned_hosts import HostState
 from deploy.targets.ssh.tunnels import Tunnels
+from deploy.up_request import dry_text
 from infra.errors import CorralError, HostError, ServerError, UsageError
+from serving.model import checkpoint_files
 from serving.sizing.plan import Plan
 
 DATA = Path(__file__).parent / "data" / "hosts"
@@ -202,6 +207,69 @@ def test_a_listener_outside_of_the_loopback_is_refused_unless_asked_for(
         "warning", found, "Let nobody onto that network whom you do not trust with the prompts."
     )  # fmt: skip
     assert host_checks.listen_check(deployment(host="::1")) == ()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "listens"),
+    [
+        (
+            "",
+            "would be refused: listen on 0.0.0.0, without TLS, and some paths without a key. Keep 127.0.0.1, which is "
+            "reached through SSH; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
+        ),
+        (
+            "1",
+            "warning: listen on 0.0.0.0, without TLS, and some paths without a key. Let nobody onto that network whom "
+            "you do not trust with the prompts.",
+        ),
+    ],
+)
+def test_a_dry_run_says_which_hosts_what_leaves_to_whom_and_who_could_reach_the_server(
+    trusted: str, listens: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORRAL_ALLOW_REMOTE", trusted)
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / "vllm-0.33.0-py3-none-any.whl").write_bytes(b"12345")
+    made = deployment(hosts=("ops@gpu-1", "gpu-2"), engine=str(wheels), model=str(model), host="0.0.0.0")
+    names = [path.name for path in checkpoint_files.own_files(model)]
+    size = sum((model / name).stat().st_size for name in names)
+    said = dry_text(Asking(made, SshOptions(hosts=made.hosts)), 2).splitlines()
+    assert said[1:] == [
+        f"weights: the folder {model}",
+        "where: ops@gpu-1, gpu-2 (a server on each)",
+        f"leaves this machine: {len(names)} files, {size:,} bytes, of {model} ({', '.join(names)}), "
+        "to ops@gpu-1:/opt/corral/scout/model, gpu-2:/opt/corral/scout/model",
+        f"leaves this machine: 1 file, 5 bytes, of {wheels} (vllm-0.33.0-py3-none-any.whl), "
+        "to ops@gpu-1:/opt/corral/scout/wheelhouse, gpu-2:/opt/corral/scout/wheelhouse",
+        listens,
+        "engine: vLLM 0.33.0",
+        "2 steps, shown by --json; nobody was asked, and nothing done.",
+    ]
+
+
+def test_a_dry_run_of_one_server_over_hosts_says_so() -> None:
+    assert ssh.outlined(over(2, hosts=("a", "b")), SshOptions()) == ("where: a, b (one server over them)",)
+    assert ssh.outlined(deployment(), SshOptions()) == ("where: gpu-1",)
+
+
+def test_each_of_several_hosts_that_are_away_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away(destination: str) -> HostState:
+        raise HostError(f"There is no host called {destination}.", "Check the name.")
+
+    monkeypatch.setattr(owned_hosts, "_state", away)
+    assert run(["hosts", "show", "gpu-1", "gpu-2"]) == 11
+    told = "gpu-1\n  There is no host called gpu-1.\ngpu-2\n  There is no host called gpu-2.\n"
+    assert capsys.readouterr() == (told, "")
+    assert run(["hosts", "show", "gpu-1", "gpu-2", "--json"]) == 11
+    assert json.loads(capsys.readouterr().out) == {
+        "hosts": [],
+        "away": {name: f"There is no host called {name}." for name in ("gpu-1", "gpu-2")},
+    }
+    assert run(["hosts", "show", "gpu-1"]) == 11
+    assert capsys.readouterr() == ("", "error: There is no host called gpu-1.\nhint: Check the name.\n")
 
 
 def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: Path) -> None:

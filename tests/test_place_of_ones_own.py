@@ -207,7 +207,7 @@ def test_what_it_cannot_is_refused(
     [
         (
             {"hosts": ("gpu-1",), "engine": "vllm-env"},
-            "The target ssh needs hosts, and the others have none.",
+            "--host names a machine of yours, and this would be on local.",
         ),
         ({"engine": "s3://bucket/engine.tar"}, "The target local takes no options of EC2."),
         ({"engine": "s3://bucket/engine.tar", "ttl": "8h"}, "The target local takes no options of EC2."),

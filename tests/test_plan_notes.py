@@ -181,18 +181,19 @@ def test_an_ec2_type_with_its_gpus_and_price(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("groups", "tokens", "verdict", "is_said"),
+    ("groups", "tokens", "verdict", "taken", "said"),
     [
-        ((1, 1), 8192, "fits", True),
-        ((0, 2), 100, "fits", True),
-        ((1, 0), 8192, "fits", False),
-        ((1, 1), 8193, "fits", False),
-        ((1, 1), 8192, "tight", False),
+        ((1, 1), 8192, "fits", (), ["123,456 tokens long."]),
+        ((0, 2), 100, "fits", ("--max-num-seqs", "64"), ["123,456 tokens long, with --max-num-seqs 64."]),
+        ((1, 0), 8192, "fits", (), []),
+        ((1, 1), 8193, "fits", (), []),
+        ((1, 1), 8192, "tight", (), []),
     ],
 )  # fmt: skip
 def test_short_requests_gain_nothing_from_the_hybrid_kv_manager(
-    groups: tuple[int, int], tokens: int, verdict: str, is_said: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    groups: tuple[int, int], tokens: int, verdict: str, taken: tuple[str, ...], said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     changed: list[dict[str, object]] = []
 
     def model_copy(update: dict[str, object]) -> str:
@@ -207,9 +208,10 @@ def test_short_requests_gain_nothing_from_the_hybrid_kv_manager(
     outcome: Any = SimpleNamespace(layout=layout, verdict=verdict)
     monkeypatch.setattr(plan_notes, "replace", lambda _, options: options)
     monkeypatch.setattr(plan_notes, "longest_request", {"without": 123_456}.get)
-    said = [
+    monkeypatch.setattr(plan_notes, "taken_for", lambda without, longest, way: taken)
+    begun = (
         "Requests of up to 8,192 tokens gain nothing from the hybrid KV manager. --disable-hybrid-kv-cache-manager "
-        "was measured 1 to 2 ms a token faster (vllm #21761, #46553), and requests could still be 123,456 tokens long."
-    ]
-    assert plan_notes.hybrid_notes(case, outcome) == (said if is_said else [])
-    assert changed == ([{"disable_hybrid_kv_cache_manager": True}] if is_said else [])
+        "was measured 1 to 2 ms a token faster (vllm #21761, #46553), and requests could still be "
+    )
+    assert plan_notes.hybrid_notes(case, outcome) == [f"{begun}{end}" for end in said]
+    assert changed == ([{"disable_hybrid_kv_cache_manager": True}] if said else [])

@@ -112,7 +112,7 @@ def test_what_is_kept_for_one_place_is_no_obstacle_to_another(
     assert "arn:aws:iam::123456789012:policy/b" in capsys.readouterr().out
     assert run(["provision", plan, "--dry-run"]) == 0  # here, where there are neither hosts nor regions
     assert run(["provision", plan, "--dry-run", "--host", "ops@gpu1"]) == 2  # typed, it is refused as ever
-    assert capsys.readouterr().err.startswith("error: The target ssh needs hosts")
+    assert capsys.readouterr().err.startswith("error: --host names a machine of yours")
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,21 @@ def test_what_cannot_be_a_host_is_refused_before_ssh_is_asked(destination: str) 
 
 
 @pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("gpu-1,ops@gpu-2", "Name each by itself: gpu-1 ops@gpu-2"),
+        ("gpu-1, gpu-2 gpu-3", "Name each by itself: gpu-1 gpu-2 gpu-3"),
+        ("gpu-1,", "Give gpu-1, ubuntu@gpu-1 or a name from ~/.ssh/config."),
+        ("gpu-1,$(id)", "Give gpu-1, ubuntu@gpu-1 or a name from ~/.ssh/config."),
+    ],
+)
+def test_several_hosts_in_one_word_are_told_apart(typed: str, hint: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Host(typed)
+    assert (error.value.message, error.value.hint) == (f"{typed!r} is not a host that ssh can reach.", hint)
+
+
+@pytest.mark.parametrize(
     "destination", ["gpu-1", "ops@10.0.0.5", "ssh://ops@gpu:2222", "fe80::1%eth0", "[::1]"]
 )
 def test_what_ssh_can_reach_is_taken(destination: str) -> None:

@@ -64,6 +64,12 @@ class Command(TyperCommand):
             extra["default_map"] = defaults(self.params)
         return super().make_context(info_name, args, parent, **extra)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What was typed; a wish for help is one behind a flag that takes a value, too: none is called so."""
+        own = args[: args.index("--")] if "--" in args else args
+        is_wished = not ctx.resilient_parsing and {*ctx.help_option_names} & {*own}
+        return super().parse_args(ctx, ["--help"] if is_wished else args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, which is the same wherever it is asked for."""
         ctx.default_map = None

@@ -14,6 +14,7 @@ from deploy.costs.token_ratio import kinds_of_text, measured
 from infra.argument import pasted
 from infra.asked import Flag, either
 from infra.errors import UsageError
+from infra.near import is_called_json
 from serving.sizing.size_options import PlanOption
 from serving.sizing.traffic_class import MOST_PROMISED_S, check_promised
 
@@ -35,7 +36,7 @@ class Compared(PlanOption):
         """Raise UsageError unless it is one of a deployment, a plan and the claims."""
         if name is not None and not name.strip():
             raise UsageError("The name of the deployment is empty.", "Which there are: corral status")
-        if name and (name.endswith(".json") or "/" in name):
+        if name and (is_called_json(name) or "/" in name):
             raise UsageError(f"{name} is a file, and no deployment.", f"corral compare --plan {pasted(name)}")
         if self.claims and (name or self.plan or self.probe or self.output):
             raise UsageError("--claims compares nothing.", "corral compare --claims")

@@ -11,6 +11,7 @@ from deploy.targets.token_file import TokenFile
 from infra.argument import pasted
 from infra.asked import Flag, either
 from infra.errors import UsageError
+from infra.near import is_called_json, meant
 from infra.say import progress
 from serving.model.models import PRECISIONS, Precision, model, models, published
 
@@ -88,7 +89,8 @@ def subject(what: str, options: FetchOptions) -> Subject:
     if not is_repository(what):
         raise UsageError(
             f"{what!r} is no name of weights on the Hub, and no plan.",
-            f"Use {', '.join(models())}, OWNER/NAME, a plan.json or a deployment. "
+            meant(what, models())
+            or f"Use {', '.join(models())}, OWNER/NAME, a plan.json or a deployment. "
             "Is a folder here what was fetched? corral fetch --verify .",
         )
     listed = published(what)
@@ -107,9 +109,7 @@ def of_name(name: str, options: FetchOptions) -> Subject:
 
 def is_plan(what: str) -> bool:
     """Whether the word means a plan file."""
-    return what.endswith(".json") or (
-        what not in models() and not is_repository(what) and os.path.isfile(what)
-    )
+    return is_called_json(what) or (what not in models() and not is_repository(what) and os.path.isfile(what))
 
 
 def is_repository(what: str) -> bool:

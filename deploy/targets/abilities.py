@@ -50,12 +50,20 @@ class RentsMachines(Protocol):
         """Have the prices of these from whoever sells them, as far as it says them; what it does not is told."""
         ...
 
-    def outlined(self, deployment: Deployment, wishes: Any) -> tuple[str, ...]:
-        """Where it would be, until when, and what would be made, a line each; asks nobody."""
-        ...
-
     def stored_cost(self, deployment: Deployment, wishes: Any) -> str:
         """What it may cost until it ends itself, by the prices stored here, or that none is; asks nobody."""
+        ...
+
+
+@runtime_checkable
+class Outlines(Protocol):
+    """There is more to say of a dry run than the plan does."""
+
+    def outlined(self, deployment: Deployment, wishes: Any) -> tuple[str, ...]:
+        """Where it would be, what would leave this machine or be made there, and who could reach it, a line each.
+
+        Asks nobody.
+        """
         ...
 
 

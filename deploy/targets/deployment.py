@@ -168,7 +168,8 @@ def load(name: str) -> Deployment:
             f"There is no deployment called {name!r} in {home()}.",
             f"Known here: {', '.join(known)}."
             if known
-            else f"Make one: corral up scout --name {pasted(name)}",
+            else f"Make one: corral up scout --name {pasted(name)}; "
+            "made from another machine: corral hosts adopt --help",
         )
     try:
         return named(Deployment.read(path), name, path)

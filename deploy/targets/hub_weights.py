@@ -295,7 +295,7 @@ def settled(deployment: "Deployment", at: str = "") -> "tuple[Deployment, Weight
     plan = deployment.plan
     if at:
         return deployment, told(plan).model_copy(update={"at": at})
-    offline.refuse(f"the model hub for {plan.serve.model}")
+    hub.refuse_offline(plan.serve.model)
     known = look(plan, token_of(deployment))
     require(known)
     return pinned(deployment, known.revision), known

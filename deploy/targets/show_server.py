@@ -69,8 +69,13 @@ def status(current: Status) -> str:
     return sentence(f"{current.name} ({current.target}): {how}")
 
 
+NONE = (
+    "No deployments. Make one: corral serve plan.json; made from another machine: corral hosts adopt --help"
+)
+
+
 def listed(statuses: list[Status], as_json: bool) -> str:
     """All deployments, a line each."""
     if as_json:
         return json.dumps([each.model_dump(mode="json") for each in statuses], indent=2)
-    return "\n".join(map(status, statuses)) or "No deployments. Make one: corral serve plan.json"
+    return "\n".join(map(status, statuses)) or NONE

@@ -25,7 +25,7 @@ from serving.model.loaders import (
     stored_by,
     with_modelopt,
 )
-from serving.model.models import models
+from serving.model.models import models, to_fetch
 from serving.model.safetensors import Tensor, tensor
 
 TIMEOUT_S = 10.0
@@ -114,6 +114,12 @@ def api(token: Token | None) -> Any:
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=plain(token))
 
 
+def refuse_offline(repo: str, about: str = "for") -> None:
+    """Raise UsageError, with how a model's weights are brought along, when the internet is forbidden."""
+    line = f"corral fetch {to_fetch(repo)} --to weights"
+    offline.refuse(f"the model hub {about} {repo}", line, "name ./weights")
+
+
 def plain(token: Token | None) -> str | bool:
     """As the client takes it: False sends none, where None would look for one by itself."""
     return token.value if token else False
@@ -142,7 +148,7 @@ def headers(
 
     Raises as `read` does, and what `check` does.
     """
-    offline.refuse(f"the model hub about {repo}")
+    refuse_offline(repo, "about")
     token = hub_token.find(os.environ)
     info = info_of(repo, revision, token)
     names, commit = {file.rfilename for file in info.siblings or ()}, str(info.sha)

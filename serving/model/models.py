@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
+from infra.argument import pasted
 from infra.data import shipped_table
 from infra.errors import UsageError
+from infra.near import meant
 from infra.record import Record
 from serving.model import families
 from serving.model.families import Family
@@ -112,7 +114,8 @@ def model(name: str) -> Model:
     if name not in models():
         raise UsageError(
             f"{name!r} is not a model corral knows.",
-            f"Use {', '.join(models())}, or the path of a {families.titles()} checkpoint folder.",
+            meant(name, models())
+            or f"Use {', '.join(models())}, or the path of a {families.titles()} checkpoint folder.",
         )
     return models()[name]
 
@@ -158,6 +161,14 @@ def published(repo: str) -> tuple[Model, Checkpoint] | None:
             if checkpoint.repo == repo:
                 return known, checkpoint
     return None
+
+
+def to_fetch(repo: str) -> str:
+    """What is typed for a repository's weights: a model of our table with its precision, or the repository."""
+    listed = published(repo)
+    if listed is None or listed[1] not in listed[0].checkpoints.values():
+        return pasted(repo)
+    return f"{listed[0].name} --precision {listed[1].precision}"
 
 
 def architecture(fields: dict[str, Any]) -> Architecture:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from infra.asked import Asked, flag_names
 from infra.errors import UsageError
+from infra.near import is_called_json
 from serving.model.models import model
 from serving.simulation import trace
 from serving.simulation.arrivals import Stream, Trace
@@ -102,7 +103,7 @@ def options_for(subject: SizedModel, source: Stream | Trace, server: ServerOptio
 
 def is_plan(name: str) -> bool:
     """Whether MODEL is meant as a file."""
-    return name.endswith(".json") or Path(name).is_file()
+    return is_called_json(name) or Path(name).is_file()
 
 
 def said(asked: Asked) -> str | None:

@@ -12,7 +12,7 @@ from serving.model.roofline import encoder_s
 from serving.model.weights import Split
 from serving.sizing import plan_notes, reasons
 from serving.sizing.asked_images import asked_images
-from serving.sizing.fit import Outcome, longest_request
+from serving.sizing.fit import Outcome, longest_request, taken_for
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import (
     Drafts,
@@ -183,13 +183,15 @@ def memory(outcome: Outcome) -> Memory:
 def kv(case: Case, outcome: Outcome, holds_nothing: bool) -> Kv:
     """The KV cache in blocks, tokens and requests."""
     layout, blocks = outcome.layout, outcome.num_blocks
+    longest = 0 if holds_nothing else longest_request(case)
     return Kv(
         bytes_per_block=layout.bytes_per_block,
         num_blocks=blocks,
         blocks_per_request=layout.blocks_per_request(outcome.length),
         tokens=layout.tokens(outcome.length, blocks),
         max_concurrency=layout.max_concurrency(outcome.length, blocks),
-        max_context_tokens=0 if holds_nothing else longest_request(case),
+        max_context_tokens=longest,
+        max_context_args=taken_for(case, longest, outcome),
         block_size=layout.block_size,
     )
 

@@ -1,7 +1,7 @@
 """PURE: does a model fit on a machine, with which settings, and how sure is that?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infra.data import shipped_table
 from infra.hardware import GIB
@@ -83,6 +83,29 @@ def longest_request(case: Case) -> int:
         for split in pool.splits():
             longest = longest_of(pool, split, knobs, longest)
     return longest
+
+
+def taken_for(case: Case, length: int, outcome: Outcome) -> tuple[str, ...]:
+    """The flags beside --max-model-len by which a request of that length is planned for, where not those of a way."""
+    if not length:
+        return ()
+    asked = case.options.model_copy(update={"max_model_len": length})
+    there, here = flags(best_outcome(replace(case, options=asked))), flags(outcome)
+    return tuple(word for flag in there if flag not in here for word in flag.split())
+
+
+def flags(outcome: Outcome) -> tuple[str, ...]:
+    """What `size` and vLLM take for a way."""
+    split, knobs = outcome.split, outcome.knobs
+    return (
+        f"--tensor-parallel-size {split.tensor}",
+        f"--pipeline-parallel-size {split.pipeline}",
+        f"--data-parallel-size {split.data}",
+        f"--gpu-memory-utilization {knobs.gpu_memory_utilization}",
+        f"--max-num-seqs {knobs.max_num_seqs}",
+        f"--max-num-batched-tokens {knobs.max_num_batched_tokens}",
+        *(["--language-model-only"] if knobs.text_only else []),
+    )
 
 
 def longest_of(pool: Pool, split: Split, knobs: Knobs, known: int) -> int:

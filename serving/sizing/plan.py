@@ -96,7 +96,9 @@ class Kv(Record):
     max_concurrency: float
     """Requests of max_model_len at once, as vLLM's "Maximum concurrency" line will say it."""
     max_context_tokens: int
-    """The longest single request this KV cache can hold, no more than the model's own limit."""
+    """The longest single request that is planned for on that machine, no more than the model's own limit."""
+    max_context_args: tuple[Line, ...] = Field(default=(), exclude_if=lambda args: not args)
+    """What that takes beside --max-model-len, where this plan has it otherwise; absent where it takes nothing else."""
     block_size: Count = 16
     """Tokens of a block."""
 

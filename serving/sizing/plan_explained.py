@@ -6,7 +6,7 @@ from math import ceil
 from serving.model import evaluations
 from serving.model.memory import Term
 from serving.sizing.plan import Plan
-from serving.sizing.plan_text import NAMES, budgeted, tokens
+from serving.sizing.plan_text import NAMES, budgeted, taken_for, tokens
 from serving.vllm import recipes
 
 
@@ -74,7 +74,7 @@ def kv(plan: Plan) -> str:
             f"{reserved(plan)}",
             f"  maximum concurrency = {k.num_blocks:,} / {k.blocks_per_request:,} = {k.max_concurrency:.2f}x",
             f"  KV cache size = {k.max_concurrency:.4f} x {length:,} = {k.tokens:,} tokens",
-            f"  longest request = {k.max_context_tokens:,} tokens",
+            ", ".join(filter(None, [f"  longest request = {k.max_context_tokens:,} tokens", taken_for(k)])),
             *kv_of_draft(plan),
         ]
     )

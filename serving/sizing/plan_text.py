@@ -9,7 +9,7 @@ from infra.columns import table, wrapped
 from infra.quantity import counted
 from serving.model.memory import Term, outside
 from serving.model.models import models
-from serving.sizing.plan import Drafts, Plan, Throughput
+from serving.sizing.plan import Drafts, Kv, Plan, Throughput
 from serving.sizing.size_options import Options, RecipeOptions
 from serving.vllm.versions import rules
 
@@ -145,8 +145,14 @@ def kv_lines(plan: Plan) -> str:
                 f"{kv.tokens:,} tokens, {kv.max_concurrency:.2f}x {length:,} (vLLM's log line)",
             ),
             ("longest request", f"{kv.max_context_tokens:,} tokens, were --max-model-len raised to it"),
+            *([("", taken_for(kv))] if kv.max_context_args else []),
         ]
     )
+
+
+def taken_for(kv: Kv) -> str:
+    """What the longest request takes beside --max-model-len, where the plan has it otherwise."""
+    return f"with {' '.join(kv.max_context_args)}" if kv.max_context_args else ""
 
 
 def speed_lines(plan: Plan) -> str:

@@ -30,7 +30,8 @@ def ranking_text(ranking: Ranking, options: Options | None = None, is_whole: boo
     title = wrapped(
         f"{ranking.model}: machines that hold it, the cheapest first. Speed and TTFT (modelled) and dollars a million "
         f"output tokens at {load.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out; "
-        "context: the longest request it could take, were --max-model-len raised to it.",
+        "context: the longest request it could take, were --max-model-len raised to it (its plan says what else that "
+        "takes).",
         "",
     )
     rented = [plan for plan in shown if plan.machine.instance_type]

@@ -20,6 +20,7 @@ from deploy.targets.local.replicas import answering as answering
 from deploy.targets.local.replicas import count as count
 from deploy.targets.local.replicas import replicas as replicas
 from deploy.targets.local.replicas import share_key as share_key
+from deploy.targets.local.starting import outlined as outlined
 from deploy.targets.local.supervised import born as born
 from deploy.targets.local.supervised import broken_gpu as broken_gpu
 from deploy.targets.local.supervised import end_stuck as end_stuck

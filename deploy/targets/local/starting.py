@@ -122,18 +122,44 @@ def prove_adapters(deployment: Deployment, place: Path, running: server.Server) 
         raise
 
 
+def outlined(deployment: Deployment, wishes: None) -> tuple[str, ...]:
+    """What a dry run says of this machine: a server that would be open to the network; asks nobody."""
+    options = deployment.plan.serve
+    if options.host in LOOPBACK:
+        return ()
+    if is_network_trusted():
+        return (f"warning: {open_at(options)}",)
+    refusal = too_open(options)
+    return (f"would be refused: {refusal.message} {refusal.hint}",)
+
+
+def is_network_trusted() -> bool:
+    """Whether the user says that nobody else listens on the network."""
+    return os.environ.get("CORRAL_ALLOW_REMOTE") == "1"
+
+
+def too_open(options: ServeOptions) -> UsageError:
+    """The refusal of a server that others could reach."""
+    return UsageError(
+        f"The server would listen on {options.host}, where others can reach it without TLS.",
+        "Keep 127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
+    )
+
+
+def open_at(options: ServeOptions) -> str:
+    """What there is to know of a server that others can reach."""
+    return (
+        f"The server listens on {options.host} without TLS, and answers some paths without a key: let nobody onto "
+        "that network whom you do not trust with the prompts."
+    )
+
+
 def refuse_unsafe_start(options: ServeOptions, vllm: engine.Engine) -> None:
     """Raise UsageError for a start that would be open to the network, or take all of the memory."""
     if options.host not in LOOPBACK:
-        if os.environ.get("CORRAL_ALLOW_REMOTE") != "1":
-            raise UsageError(
-                f"The server would listen on {options.host}, where others can reach it without TLS.",
-                "Keep 127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
-            )
-        warn(
-            f"The server listens on {options.host} without TLS, and answers some paths without a key: let nobody onto "
-            "that network whom you do not trust with the prompts."
-        )
+        if not is_network_trusted():
+            raise too_open(options)
+        warn(open_at(options))
     if vllm.is_cpu and options.kv_cache_memory_bytes is None:
         raise UsageError(
             "The plan gives no KV cache size, and vLLM's CPU engine would take 92 % of the machine's memory.",

@@ -15,7 +15,7 @@ from infra.data import shipped_text
 from infra.errors import UsageError
 from infra.local_file import size_bytes
 from infra.record import Record
-from serving.model import checkpoint, checkpoint_files, lora_files
+from serving.model import checkpoint, checkpoint_files, hub, lora_files
 from serving.model.speculation import EXAMPLE
 from serving.sizing import planned_weights
 from serving.sizing.plan import Plan
@@ -156,11 +156,12 @@ def _files(folder: Path, names: tuple[str, ...]) -> str:
 def refuse_downloads(deployment: Deployment, bring: Brought) -> None:
     """Raise UsageError when the internet is forbidden and the host would fetch weights or an engine from it."""
     if is_repository(deployment.plan, bring):
-        offline.refuse(f"the model hub for {deployment.plan.serve.model}")
+        hub.refuse_offline(deployment.plan.serve.model)
     if is_draft_fetched(deployment.plan, bring):
         offline.refuse(f"the model hub for {deployment.plan.serve.draft}")
     if not (bring.engine or bring.wheelhouse):
-        offline.refuse("a package index for vLLM (bring it: --engine)")
+        wheels = f"pip download vllm=={bring.version} -d wheels"
+        offline.refuse("a package index for vLLM (bring it: --engine)", wheels, "add --engine wheels")
 
 
 def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:

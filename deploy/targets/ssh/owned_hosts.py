@@ -56,7 +56,7 @@ class Inventory(Record):
 def inventory(destinations: Sequence[str]) -> Inventory:
     """Ask each host, none for longer than LOOK_S; one that is away hides no other.
 
-    Raises HostError where none answers, AuthError for the first that lets nobody in.
+    Raises HostError for one that was asked alone and is away, AuthError for the first that lets nobody in.
     """
     seen, away = list[HostState](), dict[str, HostError]()
     for destination in destinations:
@@ -64,7 +64,7 @@ def inventory(destinations: Sequence[str]) -> Inventory:
             seen.append(_state(destination))
         except HostError as error:
             away[destination] = error
-    if away and not seen:
+    if len(away) == 1 and not seen:
         raise next(iter(away.values()))
     return Inventory(hosts=tuple(seen), away={host: error.message for host, error in away.items()})
 

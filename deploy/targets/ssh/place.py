@@ -47,6 +47,7 @@ from deploy.targets.ssh.host_setup import (
     sent,
 )
 from deploy.targets.ssh.options import SshOptions, no_hosts
+from deploy.targets.ssh.outlined import outlined as outlined
 from deploy.targets.ssh.replicas import answering as answering
 from deploy.targets.ssh.replicas import count as count
 from deploy.targets.ssh.replicas import replicas as replicas
