@@ -1,6 +1,7 @@
 """One truth for context: the longest request that is spoken of is the longest --max-model-len that is planned for."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,11 @@ def test_it_is_quoted_everywhere(precision: str, machine: str, longest: int) -> 
     over = plan(named("scout", precision), on(machine), Options(max_model_len=longest + 16))
     assert (short.kv.max_context_tokens, long.kv.max_context_tokens) == (longest, longest)
     assert (long.fits, long.serve.max_model_len, over.fits) == (True, longest, False)
-    assert over.notes[0] == f"--max-model-len {longest} would fit."
+    squeezed = "--max-num-seqs 64, --gpu-memory-utilization 0.95, --language-model-only"
+    assert over.notes[:2] == (
+        f"--max-model-len {longest} would fit, with {squeezed} in place of vLLM's defaults. It takes no images then.",
+        "The figures above are of the best attempt, with the same options.",
+    )
     assert f"  longest request = {longest:,} tokens" in explained(short)
     assert ranking_row(short)[-1] == f"{longest:,}"
 
@@ -137,7 +142,8 @@ def test_a_refusal_quotes_the_way_that_came_nearest() -> None:
     """Not vLLM's defaults, of which 6,230 blocks were left."""
     over = plan(named("scout", "int4"), on("g5.12xlarge"), Options(max_model_len=203_696))
     assert over.reason == (
-        "A request of 203,696 tokens needs 15,036 KV blocks and 14,813 are left (2.7 GiB per GPU)."
+        "A request of 203,696 tokens needs 15,036 KV blocks, vLLM's null block among them, and 14,813 are left "
+        "(2.7 GiB per GPU)."
     )
     assert (over.serve.max_num_seqs, over.serve.gpu_memory_utilization) == (64, 0.95)
 
@@ -153,8 +159,42 @@ def test_a_workload_between_two_proposals_is_planned_for_as_long_as_it_is() -> N
     )
     assert (over.fits, over.notes[0]) == (
         False,
-        "Requests of up to 200,208 tokens, in and out together, would fit.",
+        "Requests of up to 200,208 tokens, in and out together, would fit, with --max-num-seqs 64, "
+        "--gpu-memory-utilization 0.95, --language-model-only in place of vLLM's defaults. It takes no images then.",
     )
+
+
+def said_of(precision: str, machine: str, **asked: Any) -> tuple[str, ...]:
+    """The notes of a plan that does not fit, as far as they are of its memory."""
+    found = plan(named("scout", precision), on(machine), Options(**asked))
+    assert not found.fits
+    return found.notes[: next(at for at, note in enumerate(found.notes) if note.startswith("EC2 sells"))]
+
+
+def test_a_refusal_says_what_its_best_attempt_changed_and_that_a_cache_of_8_bits_would_do() -> None:
+    """In fp8 on two A100s of 80 GB: 790,448 tokens were told as if images could be among them."""
+    of_cache = (
+        "It would fit with --kv-cache-dtype fp8.",
+        "--kv-cache-dtype fp8 on compute capability 8.0 goes through FlashInfer, which has an open Llama 4 crash "
+        "(vllm #49980): leave it at auto, or test it.",
+    )
+    squeezed = "--max-num-seqs 64, --gpu-memory-utilization 0.95, --language-model-only"
+    alone = {"concurrency": 1, "max_model_len": 1 << 20, "output_tokens": 500}
+    assert said_of("fp8", "2xA100-80GB", input_tokens=1_000_000, **alone) == (
+        "Requests of up to 790,448 tokens, in and out together, would fit, with "
+        f"{squeezed} in place of vLLM's defaults. It takes no images then.",
+        "The figures above are of the best attempt, with the same options.",
+        *of_cache,
+    )
+    fixed = {"max_num_seqs": 64, "gpu_memory_utilization": 0.95, "language_model_only": True}
+    assert said_of("fp8", "2xA100-80GB", input_tokens=1000, **alone, **fixed) == (
+        "--max-model-len 790448 would fit.",
+        *of_cache,
+    )
+    long = said_of("fp8", "2xA100-80GB", max_model_len=10_000_000)
+    assert not [note for note in long if "--kv-cache-dtype" in note]
+    eight_bits = said_of("fp8", "2xA100-80GB", max_model_len=10_000_000, kv_cache_dtype="fp8")
+    assert not [note for note in eight_bits if "It would fit with" in note]
 
 
 def test_a_precision_that_a_gpu_refuses_holds_nothing() -> None:

@@ -139,6 +139,28 @@ def test_every_number_of_every_record_is_taken_as_people_type_it(name: str) -> N
     assert caught.value.hint
 
 
+CONTEXTS = ("context", "max_model_len")
+"""What fields of a server's longest request are called."""
+
+
+def test_a_context_means_the_same_to_every_verb_and_traffic_is_decimal() -> None:
+    """1M was 1,048,576 tokens to size and 1,000,000 to capacity."""
+    fields = {each for each in NUMERIC.values() if each[1] in CONTEXTS}
+    assert {field for _, field in fields} == set(CONTEXTS)
+    forms = {"1M": 1 << 20, "1m": 10**6, "128K": 1 << 17, "128k": 128_000, "131072": 1 << 17}
+    for record, field in fields:
+        assert {form: asked.read(record, field, form) for form in forms} == forms, (record, field)
+        said = record.model_fields[field].description or ""
+        assert "as vLLM reads it: 128k is 128,000, 128K 131,072" in said, (record, field)
+    traffic = [each for each in NUMERIC.values() if each[1] in ("input_tokens", "output_tokens")]
+    assert traffic
+    for record, field in traffic:
+        assert {form: asked.read(record, field, form) for form in ("1M", "2K", "2k")} == {
+            "1M": 10**6, "2K": 2000, "2k": 2000,
+        }  # fmt: skip
+    assert parse("2K", "--x") == parse("2k", "--x") == Lengths(low=2000)
+
+
 def test_no_verb_reads_a_number_past_its_record() -> None:
     assert {each.bare_type for each in PARAMETERS}.isdisjoint({int, float, Decimal})
 

@@ -11,7 +11,7 @@ from serving.model import evaluations, gpu_support, lora
 from serving.sizing import kept_calibrations
 from serving.sizing.asked_draft import draft_of, published
 from serving.sizing.asked_images import asked_images
-from serving.sizing.fit import Outcome, longest_request, most_squeezed, taken_for
+from serving.sizing.fit import Outcome, best_outcome, longest_request, most_squeezed, taken_for
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Price
 from serving.sizing.size_options import Options
@@ -165,8 +165,7 @@ def fitting_notes(subject: SizedModel, outcome: Outcome) -> list[str]:
     """What the launch changes against vLLM's defaults, and why."""
     lines = []
     if outcome.knobs.squeezed:
-        text = " It takes no images then." if "--language-model-only" in outcome.knobs.squeezed else ""
-        lines.append(f"Fits with {', '.join(outcome.knobs.squeezed)} in place of vLLM's defaults.{text}")
+        lines.append(f"Fits{in_place_of_defaults(outcome).removeprefix(',')}")
     full = subject.architecture.max_position_embeddings
     saved = (full - outcome.max_position_embeddings) * subject.architecture.head_dim * 2 / 2**30
     if saved > 0.005:
@@ -199,15 +198,59 @@ def hybrid_notes(case: Case, outcome: Outcome) -> list[str]:
 
 
 def failing_notes(case: Case, outcome: Outcome, longest: int) -> list[str]:
-    """How far it is from fitting when squeezed, and how long a request may be there."""
+    """How far it is from fitting when squeezed, with which options it was tried, and with which it would fit."""
     last, lines = most_squeezed(case), []
     if last.knobs.squeezed and last.kv_gib < 0:
         lines.append(f"With {', '.join(last.knobs.squeezed)} it still lacks {-last.kv_gib:.1f} GiB per GPU.")
     if outcome.verdict != "does not fit" or not longest:
         return lines
-    if longest < case.options.request_tokens:
-        return [*lines, f"Requests of up to {longest:,} tokens, in and out together, would fit."]
-    return [*lines, f"--max-model-len {longest} would fit."]
+    shorter = (
+        f"Requests of up to {longest:,} tokens, in and out together, would fit"
+        if longest < case.options.request_tokens
+        else f"--max-model-len {longest} would fit"
+    )
+    tried, holds = outcome.knobs.squeezed, best_outcome(longest_alone(case, longest))
+    lines.append(shorter + in_place_of_defaults(holds))
+    if tried:
+        as_it = ", with the same options." if holds.knobs.squeezed == tried else in_place_of_defaults(outcome)
+        lines.append(f"The figures above are of the best attempt{as_it}")
+    return [*lines, *smaller_cache_notes(case)]
+
+
+def longest_alone(case: Case, longest: int) -> Case:
+    """The case with no longer a context than that, of requests that it holds."""
+    prompt = max(1, min(case.options.input_tokens, longest - 1))
+    changes = {
+        "max_model_len": longest,
+        "input_tokens": prompt,
+        "output_tokens": max(1, min(case.options.output_tokens, longest - prompt)),
+    }
+    return replace(case, options=case.options.model_copy(update=changes))
+
+
+def in_place_of_defaults(outcome: Outcome) -> str:
+    """The end of a sentence: what vLLM is told in place of its defaults, and what that takes away."""
+    squeezed = outcome.knobs.squeezed
+    images = " It takes no images then." if "--language-model-only" in squeezed else ""
+    return f", with {', '.join(squeezed)} in place of vLLM's defaults.{images}" if squeezed else "."
+
+
+def smaller_cache_notes(case: Case) -> list[str]:
+    """That it fits with a KV cache of 8 bits, where that has not been asked for, and what is known against it."""
+    subject, options, gpu = case.subject, case.options, case.machine.gpu
+    if gpu is None or options.kv_cache_dtype.startswith("fp8"):
+        return []
+    found = best_outcome(replace(case, options=options.model_copy(update={"kv_cache_dtype": "fp8"})))
+    if found.verdict == "does not fit":
+        return []
+    known, anyway = (
+        gpu_support.notes(gpu, subject.family, subject.precision, dtype, case.machine.kind == "owned")
+        for dtype in ("fp8", "auto")
+    )
+    return [
+        f"It would fit with --kv-cache-dtype fp8{in_place_of_defaults(found)}",
+        *(each for each in known if each not in anyway),
+    ]
 
 
 def sold_notes(machine: Machine, gpu: Gpu) -> list[str]:

@@ -64,11 +64,13 @@ def why_not(gpu: Gpu, outcome: Outcome) -> str:
             f"The block tables and graphs outside vLLM's budget{drafts} need {-taken.headroom_gib:.1f} GiB more than "
             f"--gpu-memory-utilization leaves: lower --max-num-seqs or --max-model-len."
         )
-    needed = outcome.layout.blocks_per_request(outcome.length) + 1
-    return (
-        f"A request of {outcome.length:,} tokens needs {needed:,} KV blocks and {outcome.num_blocks:,} are left "
-        f"({outcome.kv_gib:.1f} GiB per GPU)."
-    )
+    return f"{needs(outcome)}, and {outcome.num_blocks:,} are left ({outcome.kv_gib:.1f} GiB per GPU)."
+
+
+def needs(outcome: Outcome) -> str:
+    """The beginning of a sentence: the blocks that its longest request takes, with the one that vLLM never hands out."""
+    blocks = outcome.layout.blocks_per_request(outcome.length) + 1
+    return f"A request of {outcome.length:,} tokens needs {blocks:,} KV blocks, vLLM's null block among them"
 
 
 def reason_of_ram(taken: Memory, outcome: Outcome) -> str:
@@ -79,11 +81,7 @@ def reason_of_ram(taken: Memory, outcome: Outcome) -> str:
             f"KV cache of {amount(taken.kv_cache_gib)} do not fit into {taken.total_gib:.1f} GiB of RAM."
         )
     if outcome.verdict == "does not fit":
-        return (
-            f"A request of {outcome.length:,} tokens needs "
-            f"{outcome.layout.blocks_per_request(outcome.length) + 1:,} KV blocks and "
-            f"--kv-cache-memory-bytes gives {outcome.num_blocks:,}."
-        )
+        return f"{needs(outcome)}, and --kv-cache-memory-bytes gives {outcome.num_blocks:,}."
     return (
         f"{amount(taken.weights_gib)} of weights and {amount(taken.kv_cache_gib)} of KV cache fit into RAM."
     )

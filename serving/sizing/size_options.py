@@ -225,7 +225,7 @@ class Options(PriceOptions, EngineOptions, FurtherOptions, LoraOptions):
     heading: ClassVar[str] = "The workload, and what vLLM is told"
 
     input_tokens: Tokens = 1000
-    """Tokens of a prompt."""
+    """Tokens of a prompt; 2k and 2K are both 2,000."""
     output_tokens: Tokens = 1000
     """Tokens of an answer."""
     concurrency: Requests = 16
@@ -239,7 +239,7 @@ class Options(PriceOptions, EngineOptions, FurtherOptions, LoraOptions):
     enable_expert_parallel: bool = False
     """Whole experts to each GPU."""
     max_model_len: Annotated[Tokens | None, Flag(unit="vllm"), Field(examples=[32768])] = None
-    """Longest request, in tokens."""
+    """Longest request, in tokens, as vLLM reads it: 128k is 128,000, 128K 131,072."""
     max_num_seqs: Annotated[Requests | None, Flag(unit="vllm"), Field(examples=[256])] = None
     """Requests running at once."""
     max_num_batched_tokens: Annotated[Tokens | None, Flag(unit="vllm"), Field(examples=[8192])] = None

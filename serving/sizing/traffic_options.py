@@ -39,7 +39,7 @@ class TrafficOptions(Asked):
     peak_factor: Annotated[float, Field(ge=1, le=MOST)] = 2.0
     """The busiest moment over the average."""
     input_tokens: AskedLengths = PROMPT_LENGTH
-    """Of a prompt: 1000, 500-2000 (uniform) or 1000~300 (normal)."""
+    """Of a prompt: 1000, 2k or 2K (both 2,000), 500-2000 (uniform) or 1000~300 (normal)."""
     output_tokens: AskedLengths = ANSWER_LENGTH
     """Of an answer, as --input-tokens."""
     classes: AskedClasses = ()
@@ -159,8 +159,8 @@ class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
     """Only these machines; may be repeated."""
     usd_per_hour: Annotated[Decimal | None, Field(gt=0, le=MOST, examples=["12.50"])] = None
     """What a machine of --on costs you."""
-    context: Annotated[int | None, Field(ge=1, le=LONGEST, examples=[32768])] = None
-    """--max-model-len; else what the longest request needs."""
+    context: Annotated[int | None, Flag(unit="vllm"), Field(ge=1, le=LONGEST, examples=[32768])] = None
+    """--max-model-len, as vLLM reads it: 128k is 128,000, 128K 131,072. [what the longest request needs]"""
 
     have: Annotated[tuple[AskedOwned, ...], Flag("--have", metavar="<SHAPE=COUNT[@USD]>")] = ()
     """What of your own carries: 8xA100-40GB=1, or =1@9.50 USD an hour, on or off; may be repeated."""
