@@ -2,6 +2,7 @@
 
 import ast
 import linecache
+import operator
 import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -234,7 +235,9 @@ def refusal(record: type[Asked], error: ValidationError, given: Mapping[str, Any
     if why == "missing":
         return UsageError(f"{name} is missing.", hint)
     if why in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
-        return UsageError(f"{name} {value} is {outside(info)}.", hint)
+        return UsageError(
+            f"{name} {value} is {outside(info)}.", in_percent(record, field, problem["input"]) or hint
+        )
     if why == "string_pattern_mismatch":
         return UsageError(f"{name} {value!r} cannot be right.", f"It looks like {example_of(info)}")
     if why == "literal_error":
@@ -247,6 +250,18 @@ def refusal(record: type[Asked], error: ValidationError, given: Mapping[str, Any
     if why.startswith(("float_", "decimal_")):
         return UsageError(f"{name} {value} is no number.", hint)
     return UsageError(f"{name} {value}: {problem['msg'][:1].lower()}{problem['msg'][1:]}.", hint)
+
+
+def in_percent(record: type[Asked], field: str, value: object) -> str:
+    """How a share is typed that was typed as percent, without the sign; empty where it is none."""
+    info = record.model_fields[field]
+    if not is_share(info) or not isinstance(value, int | float | Decimal) or not 2 <= value <= 100:
+        return ""
+    share = Decimal(str(value)) / 100
+    limits = [(name, getattr(each, name)) for each in checks(info) for name in BOUNDS if hasattr(each, name)]
+    if not all(getattr(operator, name)(share, Decimal(str(limit))) for name, limit in limits):
+        return ""
+    return f"Did you mean {spoken(record, field)}{record.joint}{float(value):g}%?"
 
 
 def example_of(info: FieldInfo) -> Any:

@@ -15,8 +15,10 @@ BEGINNING = 12
 def refuse_another(path: Path, kind: type[Document]) -> None:
     """Raise UsageError where something else than such a document, of whatever version, would be written over.
 
-    An empty file may be, as `mktemp` makes one, and what is no file, as /dev/stdout.
+    And where there is no folder for it: a name with a slip in it makes none. An empty file may be written over, as
+    `mktemp` makes one, and what is no file, as /dev/stdout.
     """
+    refuse_nowhere(path)
     if holds_something(path) and not is_document(path, kind):
         raise another(path, f"{kind.kind} of corral's")
 
@@ -33,17 +35,34 @@ def is_document(path: Path, kind: type[Document]) -> bool:
 def write_form(path: Path, text: str, what: str, mode: int = 0o600) -> None:
     """Write a page, or another form of a document. Raises UsageError over a file that does not begin as it does.
 
-    Raises HostError when the disk refuses.
+    And where there is no folder for it. Raises HostError when the disk refuses.
     """
+    refuse_nowhere(path)
     if holds_something(path) and beginning(path) != text[:BEGINNING].encode():
         raise another(path, what)
     write_text_atomically(path, text, mode)
 
 
 def refuse_unlike(path: Path, beginnings: tuple[bytes, ...], what: str) -> None:
-    """Raise UsageError where a file, or what a link leads to, would be written over that begins with none of these."""
+    """Raise UsageError where a file, or what a link leads to, would be written over that begins with none of these.
+
+    And where there is no folder for it.
+    """
+    refuse_nowhere(path)
     if holds_something(Path(os.path.realpath(path))) and not beginning(path).startswith(beginnings):
         raise another(path, what)
+
+
+def refuse_nowhere(path: Path) -> None:
+    """Raise UsageError where a file is to be written into a folder that is not there; of a file in its place the disk.
+
+    What is named as a folder, for several files, is made: this is for the name of one file.
+    """
+    if not os.path.lexists(path.parent):
+        raise UsageError(
+            f"{path} cannot be written: there is no folder {path.parent}.",
+            f"Name another place, or make that folder first: mkdir -p {pasted(path.parent)}",
+        )
 
 
 def holds_something(path: Path) -> bool:

@@ -268,7 +268,14 @@ def test_hardly_any_traffic_takes_one_machine() -> None:
 
 @pytest.mark.parametrize(
     ("rate", "said"),
-    [(1.23456, 1.235), (0.0123, 0.012), (0.00123, 0.001), (0.000123456, 0.000123), (0.0, 0.0)],
+    [
+        (1.23456, 1.235),
+        (0.12345, 0.123),
+        (0.0123, 0.0123),
+        (0.00123, 0.00123),
+        (0.000123456, 0.000123),
+        (0.0, 0.0),
+    ],
 )
 def test_what_carries_some_is_not_said_to_carry_none(rate: float, said: float) -> None:
     """It is divided by: answers of millions of tokens are fewer than one in a thousand seconds."""
@@ -449,7 +456,7 @@ def test_a_wrong_question_is_one_sentence(
             "'meta/llama' is not a model that capacity is planned for.",
         ),
         (
-            ["maverick", "--requests-per-s", "5", "--context", "2M"],
+            ["maverick", "--requests-per-s", "5", "--context", "2m"],
             "--context 2,000,000 is beyond Llama 4 Maverick 17B-128E, which ends at 1,048,576 tokens.",
         ),
         (

@@ -116,7 +116,7 @@ def test_at_worst_none_where_the_promise_breaks_or_too_many_would_be_needed() ->
 
 @pytest.mark.parametrize(
     ("rate", "told"),
-    [(0.0, 0.0), (12.34567, 12.346), (0.0005, 0.001), (0.000456789, 0.000457), (0.0000123456, 0.0000123)],
+    [(0.0, 0.0), (12.34567, 12.346), (0.0005, 0.0005), (0.000456789, 0.000457), (0.0000123456, 0.0000123)],
 )
 def test_what_carries_some_is_not_nothing(rate: float, told: float) -> None:
     assert capacity_load.per_s(rate) == told

@@ -110,3 +110,29 @@ def test_the_explanation_has_every_figure(capsys: pytest.CaptureFixture[str]) ->
         "  Each is the standard error of one score; of a difference on the same items"
     )
     assert lines("somebody/else") == ()
+
+
+@pytest.mark.parametrize(("precision", "is_told"), [("int4", True), ("fp8", False)])
+def test_machines_of_ones_own_are_told_of_as_one_that_is_sized(
+    precision: str, is_told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That vLLM tests no Llama 4 of four bits was said of what is rented alone."""
+    caution = "No 4-bit Llama 4 is in vLLM's own tests (CI covers Scout BF16 and FP8): compare its answers"
+    lines = (
+        "size scout --on 8xA100-40GB",
+        "capacity scout --requests-per-s 0.5 --have 8xA100-40GB=1 --have 2xA100-80GB=1",
+    )
+    for line in lines:
+        run([*line.split(), "--precision", precision])
+        said = " ".join(capsys.readouterr().out.split())
+        assert said.count(caution) == is_told, line
+        assert said.count("A100 is taken as an SXM board with NVLink") == 1, line
+
+
+def test_a_cache_of_eight_bits_is_told_of_where_a_traffic_is_planned(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As size tells of it."""
+    asked = ["--precision", "int4", "--requests-per-s", "0.5", "--kv-cache-dtype", "fp8"]
+    run(["capacity", "scout", *asked, "--have", "8xA100-40GB=1"])
+    assert "which has an open Llama 4 crash" in " ".join(capsys.readouterr().out.split())

@@ -48,6 +48,39 @@ def test_a_file_of_another_kind_is_left_as_it_is(what: str, tmp_path: Path) -> N
     assert path.read_text() == MINE
 
 
+@pytest.mark.parametrize("what", [what for what in WRITERS if what != "packed engine"])
+def test_where_there_is_no_folder_none_is_made(what: str, tmp_path: Path) -> None:
+    """`-o /nonexist/plan.json` made the folder."""
+    name, write = WRITERS[what]
+    path = tmp_path / "slip" / "of" / name
+    with pytest.raises(UsageError) as caught:
+        write(path)
+    assert (caught.value.message, caught.value.hint) == (
+        f"{path} cannot be written: there is no folder {path.parent}.",
+        f"Name another place, or make that folder first: mkdir -p {path.parent}",
+    )
+    assert not (tmp_path / "slip").exists()
+
+
+@pytest.mark.parametrize("verb", ["size scout --on g5.12xlarge", "capacity scout --requests-per-s 2"])
+@pytest.mark.parametrize("option", ["-o slip/plan.json", "--plot slip/plan.svg"])
+def test_a_verb_makes_no_folder_for_one_file(
+    verb: str,
+    option: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run([*verb.split(), *option.split()]) == 2
+    name = option.split()[1]
+    assert capsys.readouterr().err == (
+        f"error: {name} cannot be written: there is no folder slip.\n"
+        "hint: Name another place, or make that folder first: mkdir -p slip\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("what", WRITERS)
 def test_an_empty_one_is_written(what: str, tmp_path: Path) -> None:
     an_engine(tmp_path / "env")

@@ -51,7 +51,9 @@ def test_how_far_it_is_from_fitting(
     case: Any = SimpleNamespace(options=SimpleNamespace(request_tokens=longest_asked))
     outcome: Any = SimpleNamespace(verdict=verdict, knobs=knobs())
     monkeypatch.setattr(plan_notes, "most_squeezed", lambda asked: last if asked is case else None)
-    monkeypatch.setattr(plan_notes, "longest_alone", lambda asked, tokens: asked if tokens == longest else None)
+    monkeypatch.setattr(
+        plan_notes, "longest_alone", lambda asked, tokens: asked if tokens == longest else None
+    )
     monkeypatch.setattr(plan_notes, "best_outcome", lambda asked: outcome if asked is case else None)
     monkeypatch.setattr(plan_notes, "smaller_cache_notes", lambda asked: [])
     assert plan_notes.failing_notes(case, outcome, longest) == [*lacks, *said]

@@ -338,6 +338,31 @@ def test_the_same_seed_says_the_same_and_all_that_arrive_are_accounted_for(
     assert found["usd"] == 0.69  # two machines at $6.88 for a twentieth of an hour
 
 
+def test_hours_that_end_before_the_days_peak_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first hour of a night was called the busiest: 0.44 requests/s where 2.28 were asked for."""
+    lengths = ("--input-tokens", "50", "--output-tokens", "2")
+    words = ("--requests-per-s", "1.14", "--peak-factor", "2", *lengths, "--die-at", "peak")
+    short = answer(capsys, *words, "--hours", "1")
+    assert (short["peak_of_day_requests_per_s"], short["died_at_h"]) == (2.28, 0.5)
+    assert float(str(short["peak_requests_per_s"])) < 0.5
+    long_enough = answer(capsys, *words, "--hours", "14.1")
+    assert ("peak_of_day_requests_per_s" in long_enough, long_enough["peak_requests_per_s"]) == (False, 2.28)
+    rates = ("--rates", "0-8=0.1,8-9=1", *lengths)
+    by_rates = {hours: answer(capsys, *rates, "--hours", hours) for hours in ("0.5", "8", "8.1")}
+    assert {hours: found.get("peak_of_day_requests_per_s") for hours, found in by_rates.items()} == {
+        "0.5": 1.0, "8": 1.0, "8.1": None,
+    }  # fmt: skip
+    asked(*words, "--hours", "1")
+    said = capsys.readouterr().out
+    assert " ".join(said.split("\n\n")[1].split()).startswith(
+        "NOT THE PEAK: what is simulated ends 1 h after midnight, before the day's busiest hour, of 2.28 requests/s: "
+        "the average, the busiest hour and --die-at peak are of those hours alone. The whole day: --hours 24; its peak "
+        "alone: --requests-per-s 2.28, without --peak-factor or --rates. "
+    )
+    asked(*lengths, "--requests-per-s", "2.28", "--hours", "0.1")
+    assert "NOT THE PEAK" not in capsys.readouterr().out
+
+
 def test_a_plan_is_simulated_as_it_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its --max-num-seqs holds; what it says is not said again."""
     plan = str(tmp_path / "plan.json")

@@ -1,11 +1,17 @@
 """Slips of the finger and names of elsewhere: what is meant is told, and what is right beside them is taken."""
 
+import shlex
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from deploy.costs.knobs import KnobOptions
+from deploy.cli.main import run
+from deploy.costs.compare_options import Question
+from deploy.costs.doubts import many_people
+from deploy.costs.knobs import KnobOptions, table
 from infra.aws.boto import CITIES, checked_regions, known_regions
 from infra.catalog import meant
 from infra.errors import DocumentError, HostError, UsageError
@@ -98,6 +104,78 @@ def test_every_place_has_a_region_of_aws() -> None:
 )
 def test_the_shapes_that_a_name_may_stand_for(typed: str, shapes: tuple[str, ...]) -> None:
     assert meant(typed) == shapes
+
+
+def test_no_refusal_of_a_knob_proposes_nothing() -> None:
+    """--power-kw 5000 was told "For example: --power-kw 0"."""
+    for name, knob in table().items():
+        with pytest.raises(UsageError) as refused:
+            KnobOptions.of({name: str(knob.most * 1000 + 1)})
+        flag, _, shown = refused.value.hint.removeprefix("For example: ").partition(" ")
+        assert flag == f"--{name.replace('_', '-')}"
+        assert 0 < Decimal(shown) <= knob.most, name
+        assert knob.least <= Decimal(shown)
+
+
+def test_a_share_that_cannot_be_of_percent_keeps_its_example() -> None:
+    """A thousandth to one: 0.05 percent is less, 25 percent is meant."""
+    for typed, hint in (
+        ("25", "Did you mean --utilisation 25%?"),
+        ("1.1", "For example: --utilisation 0.30"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            KnobOptions.of({"utilisation": typed})
+        assert refused.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("doctor scout --plan own.json", "corral doctor own.json"),
+        ("doctor scout --plan=own.json", "corral doctor own.json"),
+        ("simulate --plan 'my plan.json' --requests-per-s 1", "corral simulate 'my plan.json'"),
+        ("up --plan", "corral up plan.json"),
+    ],
+)
+def test_a_plan_named_by_an_option_is_told_where_it_stands(
+    line: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(shlex.split(line)) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("error: No such option: --plan")
+    assert said[1:] == [f"hint: The plan stands in the model's place: {hint}"]
+
+
+def test_where_no_plan_is_an_argument_the_help_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["size", "scout", "--plan", "own.json"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "hint: See: corral size --help"
+
+
+@pytest.mark.parametrize(
+    ("people", "machines", "planned", "is_asked_about"),
+    [
+        ("25", None, None, True),
+        ("5", "1", None, True),
+        ("5", "5", None, False),
+        ("5", None, 5, False),
+        ("6", None, 5, True),
+        ("4.9", None, None, False),
+        ("0.25", None, None, False),
+        ("250", "2", None, False),
+    ],
+)
+def test_many_people_for_few_machines_are_asked_about(
+    people: str, machines: str | None, planned: int | None, is_asked_about: bool
+) -> None:
+    plan: Any = SimpleNamespace(carried=SimpleNamespace(count=planned) if planned else None)
+    said = many_people(plan, Question.of({"ops_fte": people} | ({"replicas": machines} if machines else {})))
+    shown = Decimal(people).normalize()
+    assert said == (
+        f"PEOPLE: --ops-fte {shown:f} counts that many whole jobs, all year. If percent of one job were meant: "
+        f"--ops-fte {shown:f}%"
+        if is_asked_about
+        else ""
+    )
 
 
 def test_people_are_a_share_of_a_job() -> None:

@@ -6,6 +6,7 @@ import select
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, TextIO
 
 import typer
@@ -15,6 +16,8 @@ from infra import placeholder
 from infra.errors import CorralError, HostError, Interrupted, UsageError
 from infra.say import Told, fail
 
+PLAN = "--plan"
+"""How some verbs are told a plan, which others take as their argument."""
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -72,10 +75,29 @@ def usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageE
     option = getattr(error, "option_name", None)
     if option and context is not None and context.parent is None and (moved := after_its_verb(arguments)):
         return UsageError(f"{option} is an option of a verb, and stands before it.", moved)
+    if context is not None and option == PLAN and takes_a_plan(context.command):
+        return UsageError(
+            message, f"The plan stands in the model's place: {context.command_path} {plan_of(arguments)}"
+        )
     verb = next((word for word in arguments if not word.startswith("-")), "")
     of_verb = f"corral {verb}" if verb in VERBS else "corral"
     command = context.command_path if context is not None else of_verb
     return UsageError(message, f"See: {command} --help")
+
+
+def takes_a_plan(command: Any) -> bool:
+    """Whether a verb takes a plan's file where it takes a model."""
+    return any(
+        "PLAN" in (each.metavar or "") for each in command.params if each.param_type_name == "argument"
+    )
+
+
+def plan_of(arguments: Sequence[str]) -> str:
+    """The file that was named as an option's value; an example where none was."""
+    joined = next((word for word in arguments if word.startswith(f"{PLAN}=")), "")
+    after = [later for word, later in pairwise(arguments) if word == PLAN]
+    named = joined.partition("=")[2] or next((word for word in after if not word.startswith("-")), "")
+    return shlex.quote(named or "plan.json")
 
 
 def after_its_verb(arguments: Sequence[str]) -> str:

@@ -3,6 +3,8 @@
 from deploy.costs import knobs
 from deploy.costs.carried_plan import machines_of, mtok_of
 from deploy.costs.claude_assumptions import claude_lines
+from deploy.costs.claude_names import named
+from deploy.costs.claude_platforms import platforms
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
 from deploy.costs.currency import Currency, beside, currency
@@ -45,6 +47,7 @@ def assumptions_of(
         *price.on_demand,
         utilisation(plan, values, question, own, speed),
         token_ratio(chosen),
+        *tier_lines(chosen),
         *speed_lines(plan, probe, speed, mix),
         *(knob(plan, name, values, question, other) for name in counted(values, price)),
         *claude_lines(question, speed, is_silent(probe)),
@@ -96,6 +99,25 @@ def token_ratio(chosen: ClaudeSide) -> Assumption:
         whose=ratio.whose,
         source=ratio.source,
         checked_on=ratio.checked_on,
+    )
+
+
+def tier_lines(chosen: ClaudeSide) -> tuple[Assumption, ...]:
+    """The price of long requests, where some of these are."""
+    tier = chosen.tier
+    if tier is None:
+        return ()
+    listed = platforms()[named(chosen.model).platform or "api"]
+    return (
+        Assumption(
+            name="claude_price_tier",
+            means=f"{chosen.name} above {tier.above_prompt_tokens:,} prompt tokens, as "
+            f"{percent(tier.share_of_requests)} of the requests are; before any multiplier",
+            value=tier.rates,
+            whose="list price",
+            source=listed.source,
+            checked_on=listed.checked_on,
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from deploy.costs.claude_cost_options import Way
 from deploy.costs.claude_platforms import platforms
-from deploy.costs.claude_prices import ClaudeModel, Rates, Status, price_list
+from deploy.costs.claude_prices import ClaudeModel, Rates, Status, Tier, price_list
 from deploy.costs.claude_request import Request, billed, warnings
 from deploy.costs.currency import Currency
 from deploy.costs.token_ratio import TokenRatio, token_ratio
@@ -38,6 +38,8 @@ class Breakdown(Record):
     """Batch, US-only and fast together."""
     rates_usd_per_mtok: dict[str, Number]
     """Before the multiplier, of the tier this request's prompt falls into."""
+    tier: Annotated[Tier | None, Field(exclude_if=lambda tier: tier is None)] = None
+    """The one of long prompts; absent where this one falls into none."""
 
 
 class CachePays(Record):
@@ -116,6 +118,7 @@ def claude_cost(
             usd_per_request=rounded(each),
             multiplier=factor,
             rates_usd_per_mtok={name: getattr(rates, name) for name in Rates.model_fields},
+            tier=model.tier(Decimal(rates is model.long)),
         ),
         cache_pays_after_reads=cache_pays(rates),
         warnings=warnings(model, request, on, way.at is not None),
@@ -207,6 +210,8 @@ def cost_text(cost: ClaudeCost, is_whole: bool = True) -> str:
     lines += [f"  {name:24} {amount(cost, usd):>14}" for name, usd in named if usd]
     if cost.requests > 1:
         lines += [f"  {'one request':24} {amount(cost, parts.usd_per_request):>14}"]
+    if tier := parts.tier:
+        lines += [f"  Its prompt is above {tier.above_prompt_tokens:,} tokens: {tier.rates}."]
     ratio = cost.token_ratio
     lines += [
         f"  The tokens are Claude's own, {ratio.base} ({ratio.low} to {ratio.high}) of which are one of Llama 4's.",
@@ -234,8 +239,9 @@ def rates_text(cost: ClaudeCost) -> list[str]:
     parts = cost.breakdown
     rates = parts.rates_usd_per_mtok.items()
     times = [] if parts.multiplier == 1 else [f"  {'all of it times':24} {parts.multiplier:>14f}"]
+    of = f", of a request above {parts.tier.above_prompt_tokens:,} prompt tokens" if parts.tier else ""
     return [
-        "  A million tokens:",
+        f"  A million tokens{of}:",
         *(f"    {name.replace('_', ' '):22} {dollars(usd):>14}" for name, usd in rates),
         *times,
     ]

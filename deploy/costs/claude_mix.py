@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from deploy.costs.claude_cost import request_usd
-from deploy.costs.claude_prices import ClaudeModel
+from deploy.costs.claude_prices import ClaudeModel, Tier
 from deploy.costs.claude_request import (
     Request,
     age,
@@ -17,8 +17,8 @@ from deploy.costs.claude_request import (
 )
 from deploy.costs.compare_options import Question
 from deploy.costs.likelihood import Draws
-from deploy.costs.request_mix import Kind, Mix
-from infra.money import count, percent
+from deploy.costs.request_mix import Kind, Mix, weight
+from infra.money import count, percent, rounded
 
 
 class Asked(NamedTuple):
@@ -109,6 +109,40 @@ def average(sums: list[Decimal], ratio: Decimal, question: Question) -> Request:
     )
 
 
+def lengths_there(asked: Asked, ratio: Decimal, question: Question) -> Iterator[tuple[Decimal, Decimal]]:
+    """Of each kind of request how many there are, and the tokens of one, prompt and answer, as Claude counts them."""
+    for kind in prompts_there(asked.mix, question):
+        answer = kind.output_tokens * question.claude_output_ratio
+        yield kind.weight, ratio * (kind.input_tokens + answer) + question.thinking_tokens
+
+
+def refused_share(model: ClaudeModel, asked: Asked, ratio: Decimal, question: Question) -> Decimal:
+    """Of the requests those that are longer than the model's context, 0 to 1: it takes none of them."""
+    lengths = lengths_there(asked, ratio, question)
+    return sum((many for many, tokens in lengths if tokens > model.context_tokens), Decimal(0)) / weight(
+        asked.mix
+    )
+
+
+def tier_of(model: ClaudeModel, alike: tuple[Alike, ...]) -> Tier | None:
+    """The price of long requests, where some of these are; None where none is."""
+    long = (each.requests for each in alike if model.rates(each.request.input_tokens) is model.long)
+    return model.tier(rounded(sum(long, Decimal(0)) / sum((each.requests for each in alike), Decimal(0))))
+
+
+def in_tier(model: ClaudeModel, alike: tuple[Alike, ...]) -> str:
+    """That some requests, or all, cost more for the length of their prompts."""
+    tier = tier_of(model, alike)
+    if tier is None:
+        return ""
+    share = tier.share_of_requests
+    which = "the requests are" if share == 1 else f"{percent(share)} of the requests are"
+    return (
+        f"{model.name} has a higher price above {tier.above_prompt_tokens:,} prompt tokens, and {which} above it: "
+        f"{tier.rates}."
+    )
+
+
 def mix_warnings(
     model: ClaudeModel, asked: Asked, alike: tuple[Alike, ...], question: Question, ratio: Decimal, on: date
 ) -> tuple[str, ...]:
@@ -117,7 +151,8 @@ def mix_warnings(
     whole = average([Decimal(1), *longest[1:3], *[Decimal(0)] * 3], ratio, question)
     every = (
         retirement(model, on),
-        over_context(model, whole),
+        over_context(model, whole, refused_share(model, asked, ratio, question)),
+        in_tier(model, alike),
         too_short_to_cache(model, alike) or unverified_cache(model, alike),
         hidden_step(model, alike) if asked.is_average else "",
         of_a_day(model, on) if question.at else age(on),

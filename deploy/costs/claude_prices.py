@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from infra.data import shipped_table
 from infra.errors import UsageError
+from infra.money import Number, Usd, dollars
 from infra.record import Record
 
 Status = Literal["live", "limited", "retired"]
@@ -30,6 +31,35 @@ class LongRates(Rates):
     """What every token of a request costs whose prompt is longer than the step."""
 
     above_prompt_tokens: int
+
+
+class Tier(Record):
+    """That requests with a long prompt cost more, each token of theirs, and how many of the requests are such."""
+
+    above_prompt_tokens: int
+    """Of the whole prompt, cached part included, as Claude counts them."""
+    share_of_requests: Number
+    """Of those that are priced, 0 to 1."""
+    usd_per_mtok_input: Usd
+    """Of such a request, before any multiplier."""
+    usd_per_mtok_output: Usd
+    """Of its answer."""
+    usual_usd_per_mtok_input: Usd
+    """Of a shorter one."""
+    usual_usd_per_mtok_output: Usd
+    """Of its answer."""
+
+    @property
+    def rates(self) -> str:
+        """Those of a long request, and of another."""
+        long, usual = (
+            f"{dollars(prompt)} in and {dollars(answer)} out"
+            for prompt, answer in (
+                (self.usd_per_mtok_input, self.usd_per_mtok_output),
+                (self.usual_usd_per_mtok_input, self.usual_usd_per_mtok_output),
+            )
+        )
+        return f"{long} a million tokens in place of {usual}"
 
 
 class EarlierPrice(Record):
@@ -91,6 +121,19 @@ class ClaudeModel(Record):
         if self.long is not None and prompt_tokens > self.long.above_prompt_tokens:
             return self.long
         return self.price
+
+    def tier(self, share_of_requests: Decimal) -> Tier | None:
+        """The price of long requests, where so many of them are; None where none is, or all cost the same."""
+        if self.long is None or not share_of_requests:
+            return None
+        return Tier(
+            above_prompt_tokens=self.long.above_prompt_tokens,
+            share_of_requests=share_of_requests,
+            usd_per_mtok_input=self.long.input,
+            usd_per_mtok_output=self.long.output,
+            usual_usd_per_mtok_input=self.price.input,
+            usual_usd_per_mtok_output=self.price.output,
+        )
 
     def as_of(self, day: date) -> Self:
         """The model at the prices of that day. Raises UsageError where none is known."""

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from deploy.costs.claude_platforms import platforms, sold_elsewhere
 from deploy.costs.claude_prices import OLD_AFTER_DAYS, ClaudeModel, price_list
-from infra.money import count
+from infra.money import count, percent
 from infra.record import Record
 
 RETIRING_SOON_DAYS = 60
@@ -33,6 +33,11 @@ class Request(Record):
         return self.model_copy(
             update={"input_tokens": self.input_tokens * ratio, "output_tokens": self.output_tokens * ratio}
         )
+
+    @property
+    def tokens(self) -> Decimal:
+        """Prompt and answer."""
+        return self.input_tokens + self.output_tokens
 
     @property
     def cached_tokens(self) -> Decimal:
@@ -100,13 +105,18 @@ def extended(model: ClaudeModel, on: date) -> str:
     )
 
 
-def over_context(model: ClaudeModel, request: Request) -> str:
-    """That no such request exists."""
-    total = request.input_tokens + request.output_tokens
-    if total <= model.context_tokens:
+def over_context(model: ClaudeModel, request: Request, share: Decimal = Decimal(1)) -> str:
+    """That no such request exists; `share`: of all requests, of which it is the longest, those that do not."""
+    if request.tokens <= model.context_tokens:
         return ""
+    if share < 1:
+        return (
+            f"{percent(share)} of the requests, the longest of {count(request.tokens)} tokens, are more than the "
+            f"{model.context_tokens:,} of {model.name}: the figure is the price of so many tokens, not of requests it "
+            "would accept."
+        )
     return (
-        f"One request of {count(total)} tokens is more than the {model.context_tokens:,} of {model.name}: "
+        f"One request of {count(request.tokens)} tokens is more than the {model.context_tokens:,} of {model.name}: "
         "the figure is the price of so many tokens, not of a request it would accept."
     )
 

@@ -3,16 +3,25 @@
 from datetime import date
 from decimal import Decimal
 
-from deploy.costs.claude_mix import Asked, billed_alike, mean_claude_tokens, mean_usd, mix_warnings
+from deploy.costs.claude_mix import (
+    Asked,
+    billed_alike,
+    lengths_there,
+    mean_claude_tokens,
+    mean_usd,
+    mix_warnings,
+    refused_share,
+    tier_of,
+)
 from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.compare_options import Question
-from deploy.costs.comparison import BreakEven, ClaudeSide, SelfHosted
+from deploy.costs.comparison import Answer, BreakEven, ClaudeSide, SelfHosted
 from deploy.costs.likelihood import chances
 from deploy.costs.request_mix import mean_tokens, weight
 from deploy.costs.self_hosted import OurSide, even_mtok
-from deploy.costs.token_ratio import token_ratio
-from deploy.costs.verdict import answer_of, verdict_of
-from infra.money import MTOK, rounded
+from deploy.costs.token_ratio import TokenRatio, token_ratio
+from deploy.costs.verdict import answer_of, cannot_be_asked, verdict_of
+from infra.money import MTOK, count, rounded
 
 
 def claude_side(model: ClaudeModel, ours: OurSide, asked: Asked, question: Question, on: date) -> ClaudeSide:
@@ -32,7 +41,11 @@ def claude_side(model: ClaudeModel, ours: OurSide, asked: Asked, question: Quest
     spared, at_low, at_high = base - again[0], low - again[1], high - again[2]
     even = break_even(own, model.name, spared, at_low, at_high)
     chance, fully_busy = chances(asked.drawn, ratio, (at_low, spared, at_high))
-    answer = answer_of(even, chance, fully_busy, ours.speed.point.is_most)
+    answer: Answer = answer_of(even, chance, fully_busy, ours.speed.point.is_most)
+    verdict = verdict_of(ours, question, model.name, base, again[0], even, answer, chance)
+    if refused_share(model, asked, ratio.base, question) == 1:
+        answer = "cannot be asked"
+        verdict = cannot_be_asked(ours, model.name, too_long(model, asked, question, ratio), base)
     return ClaudeSide(
         model=model.id,
         name=model.name,
@@ -46,14 +59,26 @@ def claude_side(model: ClaudeModel, ours: OurSide, asked: Asked, question: Quest
         ),
         usd_per_request=rounded(mean_usd(model, alike, question, on)),
         usd_per_month=rounded(base * own.mtok_per_month),
+        tier=tier_of(model, alike),
         token_ratio=ratio,
         break_even=even,
         probability=chance,
         probability_fully_busy=fully_busy,
         answer=answer,
-        verdict=verdict_of(ours, question, model.name, base, again[0], even, answer, chance),
+        verdict=verdict,
         warnings=mix_warnings(model, asked, alike, question, ratio.base, on),
     )
+
+
+def too_long(model: ClaudeModel, asked: Asked, question: Question, ratio: TokenRatio) -> str:
+    """Why the model takes none of the requests, and whether it might after all, as far as tokens are doubtful."""
+    shortest, least = (
+        min(length for _, length in lengths_there(asked, tokens, question))
+        for tokens in (ratio.base, ratio.low)
+    )
+    low = f" (at {ratio.low} to one of Llama 4's it would take it)" if least <= model.context_tokens else ""
+    more = " or more" if len(asked.mix) > 1 else ""
+    return f"a request is {count(shortest)} of its tokens{more}, and it takes {model.context_tokens:,}{low}"
 
 
 def break_even(own: SelfHosted, name: str, base: Decimal, low: Decimal, high: Decimal) -> BreakEven:
@@ -72,6 +97,7 @@ def break_even(own: SelfHosted, name: str, base: Decimal, low: Decimal, high: De
 
 
 def cheapest(sides: tuple[ClaudeSide, ...]) -> ClaudeSide:
-    """The Claude model the answer is given against: the cheapest one that can still be bought."""
-    sold = [side for side in sides if side.status != "retired"] or list(sides)
+    """The Claude model the answer is given against: the cheapest one that can be bought, and takes such requests."""
+    there = [side for side in sides if side.is_to_be_had]
+    sold = there or [side for side in sides if side.status != "retired"] or list(sides)
     return min(sold, key=lambda side: side.usd_per_mtok_blended)

@@ -36,7 +36,8 @@ from deploy.costs.served_class import ServedClass, asked_again, staying
 from deploy.costs.unlike import refuse_another_number_of_unlike
 from deploy.costs.what_would_change import what_would_change
 from infra.money import percent, rounded
-from serving.model import evaluations
+from serving.model import evaluations, gpu_support
+from serving.model.models import models
 from serving.sizing.plan import Plan, check_probed
 
 
@@ -141,7 +142,11 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
 def four_bits(plan: Plan) -> FourBits | None:
     """What others measured of the answers of the plan's weights, where these are of 4 bits."""
     said = evaluations.note(plan.serve.model, plan.precision)
-    return FourBits(note=said, sources=evaluations.sources(plan.serve.model)) if said else None
+    if not said:
+        return None
+    known = models().get(plan.model)
+    cautions = gpu_support.of_weights(known.family.name, plan.precision) if known else ()
+    return FourBits(note=" ".join((*cautions, said)), sources=evaluations.sources(plan.serve.model))
 
 
 def once_more(speed: Speed, retries: Decimal) -> Speed:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from deploy.costs.carries import Carries
 from deploy.costs.class_bill import ByClass
-from deploy.costs.claude_prices import Status
+from deploy.costs.claude_prices import Status, Tier
 from deploy.costs.hosted_offers import OfferStatus
 from deploy.costs.knobs import Assumption, Knobs
 from deploy.costs.month import Month
@@ -18,8 +18,9 @@ from infra.money import Number, Usd
 from infra.record import Document, Record
 
 COMPARISON = "comparison.json"
-Answer = Literal["cheaper", "too close to call", "dearer", "not at this load", "never"]
-"""`never` and `not at this load`: not even fully busy; the first where the machine is shown to serve no more."""
+Answer = Literal["cheaper", "too close to call", "dearer", "not at this load", "never", "cannot be asked"]
+"""`cannot be asked`: each request is longer than that Claude takes, whatever its tokens would cost. `never` and
+`not at this load`: not even fully busy; the first where the machine is shown to serve no more."""
 Basis = Literal["measured", "modelled"]
 Shown = Literal["saturation", "refusal", "latency promise", "planned traffic", "one load"]
 
@@ -172,6 +173,8 @@ class ClaudeSide(Record):
     """One average request."""
     usd_per_month: Usd
     """For the tokens that the machine serves in a month."""
+    tier: Annotated[Tier | None, Field(exclude_if=lambda tier: tier is None)] = None
+    """Its price of long requests, where some of these are; absent where none is."""
     token_ratio: TokenRatio
     """How many of Claude's tokens a Llama 4 token is, and how far that may be off."""
     break_even: BreakEven
@@ -186,6 +189,11 @@ class ClaudeSide(Record):
     """The same as a sentence with its figures."""
     warnings: tuple[str, ...] = ()
     """What makes this side doubtful, a retired model say; empty where nothing does."""
+
+    @property
+    def is_to_be_had(self) -> bool:
+        """Whether such requests would be answered at all."""
+        return self.status != "retired" and self.answer != "cannot be asked"
 
     def spared(self, usd: Decimal) -> Decimal:
         """What answering them here spares of what all of the requests cost there: all but what is asked again."""
@@ -268,7 +276,7 @@ class FourBits(Record):
     """What is known of the answers of weights of 4 bits; the dollars count a token of theirs like any other."""
 
     note: str
-    """What others published of these weights, what of it is more than noise, and how to look at one's own texts."""
+    """Whether vLLM tests such weights, what others published of these, what of it is more than noise; how to look."""
     sources: tuple[str, ...]
     """Who published it, where, and when it was read there; empty where nothing is known."""
 

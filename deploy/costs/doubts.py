@@ -19,6 +19,9 @@ from serving.sizing.sized_model import named, precisions
 # Scout's smallest published checkpoint (NVFP4) is 65 GB; what is far below is no model anybody would pay for.
 TOY_BELOW_BYTES = 20_000_000_000
 
+MANY_JOBS = 5
+"""From here on, and beyond the machines, it may be percent that somebody typed."""
+
 
 def doubts(
     plan: Plan,
@@ -33,7 +36,15 @@ def doubts(
     in_requests = question.requests_per_month is not None and not question.classes
     lengths = other_load(plan, probe) if probe and in_requests else ""
     cached = unseen_cache(probe, question.cache_read_fraction)
-    every = (lengths, *of_plan, *doubts_of_probe(probe), one_load(probe, point), cached, *of_both)
+    every = (
+        lengths,
+        *of_plan,
+        many_people(plan, question),
+        *doubts_of_probe(probe),
+        one_load(probe, point),
+        cached,
+        *of_both,
+    )
     return tuple(text for text in every if text)
 
 
@@ -81,6 +92,18 @@ def no_gpu(plan: Plan) -> str:
 def unmeasured(probe: ProbeReport | None) -> str:
     """That the speed is a prediction."""
     return "" if probe else "NOT MEASURED: the speed is the planner's prediction. Probe the real machine."
+
+
+def many_people(plan: Plan, question: Question) -> str:
+    """That more people are counted than machines, and many: percent may have been meant."""
+    planned = plan.carried.count if plan.carried else 1
+    people, machines = question.ops_fte or Decimal(0), question.replicas or planned
+    if people < MANY_JOBS or people <= machines or people > 100:
+        return ""
+    return (
+        f"PEOPLE: --ops-fte {people.normalize():f} counts that many whole jobs, all year. If percent of one job were "
+        f"meant: --ops-fte {people.normalize():f}%"
+    )
 
 
 def one_load(probe: ProbeReport | None, point: OperatingPoint) -> str:

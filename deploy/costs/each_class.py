@@ -8,12 +8,12 @@ from deploy.costs.claude_mix import Asked
 from deploy.costs.claude_prices import Status
 from deploy.costs.claude_side import break_even
 from deploy.costs.compare_options import Question
-from deploy.costs.comparison import ClaudeSide
+from deploy.costs.comparison import Answer, ClaudeSide
 from deploy.costs.likelihood import chances
 from deploy.costs.request_mix import mix_of_classes
 from deploy.costs.self_hosted import OurSide
 from deploy.costs.served_class import ServedClass, class_tokens
-from deploy.costs.verdict import answer_of, verdict_of
+from deploy.costs.verdict import answer_of, cannot_be_asked, verdict_of
 from infra.money import exact, rounded
 
 NAME = "each class's own Claude"
@@ -80,7 +80,15 @@ def each_class(parts: tuple[Part, ...], ours: OurSide, question: Question, asked
     )
     even = break_even(own, NAME, spared, at_low, at_high)
     chance, fully_busy = chances(asked.drawn, largest.token_ratio, (at_low, spared, at_high))
-    answer = answer_of(even, chance, fully_busy, ours.speed.point.is_most)
+    answer: Answer = answer_of(even, chance, fully_busy, ours.speed.point.is_most)
+    verdict = verdict_of(ours, question, NAME, base, base - spared, even, answer, chance)
+    refused = [part for part in parts if part.side.answer == "cannot be asked"]
+    if refused:
+        answer = "cannot be asked"
+        whose = "; ".join(
+            f"a request of {part.asked.name} is longer than {part.side.name} takes" for part in refused
+        )
+        verdict = cannot_be_asked(ours, NAME, whose, base)
     requests = sum((exact(part.asked.share) for part in parts), Decimal(0))
     return ClaudeSide(
         model=NAME,
@@ -102,6 +110,6 @@ def each_class(parts: tuple[Part, ...], ours: OurSide, question: Question, asked
         probability=chance,
         probability_fully_busy=fully_busy,
         answer=answer,
-        verdict=verdict_of(ours, question, NAME, base, base - spared, even, answer, chance),
+        verdict=verdict,
         warnings=tuple(dict.fromkeys(text for part in parts for text in part.side.warnings)),
     )

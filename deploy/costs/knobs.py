@@ -28,6 +28,8 @@ class Knob(Record):
     """What it is then, where it is no figure."""
     least: Decimal
     most: Decimal
+    example: Decimal | None = None
+    """What a refusal shows, where that is not our value."""
     standing: Standing
     source: str
 
@@ -53,7 +55,7 @@ def bounded(name: str) -> FieldInfo:
     described: FieldInfo = Field(
         ge=knob.least,
         le=knob.most,
-        examples=[knob.least if knob.value is None else knob.value],
+        examples=[next(each for each in (knob.example, knob.value, knob.least) if each is not None)],
         description=f"{knob.means[:1].upper()}{knob.means[1:]}. [{knob.said}]",
     )
     return described

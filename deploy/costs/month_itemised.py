@@ -71,7 +71,7 @@ def elsewhere_of_claude(ours: OurSide, side: ClaudeSide, bought: Decimal) -> Els
         model=side.name if side.models else called.model,
         region=(not side.models and called.region) or "",
         kind="claude",
-        status=side.status,
+        status=side.answer if side.answer == "cannot be asked" else side.status,
         usd_per_month=side.usd_per_month,
         **saved(ours, side.spared(side.usd_per_month), bought),
         checked_on=listed.checked_on,

@@ -15,6 +15,7 @@ OPENINGS: dict[Answer, str] = {
     "dearer": "Dearer than",
     "not at this load": "Not at this load against",
     "never": "NEVER against",
+    "cannot be asked": "Cannot be asked of",
 }
 
 
@@ -46,6 +47,16 @@ def verdict_of(
     people = ", counting nobody's time (--ops-fte)" if question.ops_fte is None else ""
     what = compared(ours.figures, usd_per_mtok, asked_again, even, answer)
     return f"{OPENINGS[answer]} {name}{people}: {what}. {how_sure(chance, question)} {taken_at(ours)}"
+
+
+def cannot_be_asked(ours: OurSide, name: str, why: str, usd_per_mtok: Decimal) -> str:
+    """That Claude takes no such request, and what its tokens would cost all the same."""
+    own = ours.figures
+    here, there = dollars(own.usd_per_mtok_blended), dollars(usd_per_mtok)
+    return (
+        f"{OPENINGS['cannot be asked']} {name}: {why}. At {percent(own.utilisation)} utilisation a million tokens "
+        f"costs {here} here; by its prices so many tokens would be {there} there. {taken_at(ours)}"
+    )
 
 
 def compared(

@@ -12,6 +12,8 @@ def what_would_change(ours: OurSide, chosen: ClaudeSide, sides: tuple[ClaudeSide
     """What would have to be otherwise for self-hosting to be the cheaper one; nothing where it is."""
     if chosen.answer == "cheaper":
         return ()
+    if chosen.answer == "cannot be asked":
+        return tuple(filter(None, ("Requests that it takes: shorter ones.", another_model(chosen, sides))))
     if chosen.answer == "too close to call":
         return tuple(text for text in (*to_settle(ours, chosen), another_model(chosen, sides)) if text)
     every = (
@@ -116,9 +118,7 @@ def another_model(chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]) -> str:
     pays = [
         f"{side.name} (above {percent(side.break_even.required_utilisation)})"
         for side in sides
-        if side.model not in (chosen.model, *chosen.models)
-        and side.break_even.feasible
-        and side.status != "retired"
+        if side.model not in (chosen.model, *chosen.models) and side.break_even.feasible and side.is_to_be_had
     ]
     return (
         f"Another Claude, were {chosen.name} not good enough for the work: {', '.join(pays)}." if pays else ""

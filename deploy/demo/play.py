@@ -26,6 +26,7 @@ from deploy.demo.steps import (
 )
 from deploy.targets import deployment as deployments
 from infra.errors import CorralError, Interrupted, ServerError
+from infra.home import make_folder
 from infra.record import Record
 from infra.say import progress
 from serving.model import tiny
@@ -94,6 +95,7 @@ def run_against(corral: Corral, endpoint: Endpoint) -> Demo:
     """The line from size to report against an endpoint that is there already; starts no server."""
     begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
     forget_probe(place)
+    make_folder(place)
     play(corral, (catalogue_step(place), probe_step(place, endpoint), catalogue_compare_step(place)), done)
     return demo_of(place, done, begun)
 

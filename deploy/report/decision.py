@@ -3,7 +3,8 @@
 from collections import Counter
 
 from deploy.costs.carries import Carries, PromisedClass
-from deploy.costs.comparison import Comparison
+from deploy.costs.comparison import ClaudeSide, Comparison
+from deploy.costs.month import Month
 from deploy.report.tables import Table, amounts
 from infra.money import count
 from serving.sizing.carried import Predicted
@@ -119,12 +120,19 @@ def decision_table(comparison: Comparison) -> Table:
             ("model and precision", asked),
             ("work of a month", requests),
             ("a month here", " = ".join(amounts(month, own.usd_per_month))),
-            (f"the same work at {against.name}", " = ".join(amounts(month, against.usd_per_month))),
+            (f"the same work at {against.name}", at_claude(month, against)),
             ("speed", speed),
             ("by whose figures", "; ".join(f"{number} {who}" for who, number in whose.items())),
             ("as of", f"{comparison.made_on}"),
         ),
     )
+
+
+def at_claude(month: Month, side: ClaudeSide) -> str:
+    """What the work costs at a Claude, or that it takes none of it."""
+    if side.answer == "cannot be asked":
+        return "cannot be asked: its requests are longer than it takes"
+    return " = ".join(amounts(month, side.usd_per_month))
 
 
 def signatures() -> Table:

@@ -1,6 +1,7 @@
 """PURE: the tables of a comparison, each said once: the terminal, the page and the Markdown show the same ones."""
 
 from collections.abc import Iterable
+from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from infra.money import count, dollars, percent
 from infra.prices import OLD_AFTER_DAYS
 
 Cells = tuple[str, ...]
+GONE = ("retired", "cannot be asked")
+"""The statuses of a Claude that answers no such request."""
 
 
 class Table(NamedTuple):
@@ -42,7 +45,7 @@ def one_request(month: Month) -> str:
     requests = month.volume.requests_per_month
     there: dict[str, Elsewhere] = {}
     for each in month.elsewhere:
-        if each.kind == "claude" and each.status != "retired":
+        if each.kind == "claude" and each.status not in GONE:
             there.setdefault(each.model, each)
     said = [f"{amount(month, month.usd_per_month / requests)} here"]
     said += [f"{amount(month, each.usd_per_month / requests)} at {each.who}" for each in there.values()]
@@ -79,7 +82,7 @@ def elsewhere_table(comparison: Comparison) -> Table:
         "The same work elsewhere",
         tuple(rows),
         against[0] if against else None,
-        frozenset(at for at, each in enumerate(shown, 1) if each.status == "retired"),
+        frozenset(at for at, each in enumerate(shown, 1) if each.status in GONE),
         "\n".join((*filter(None, [as_dear(alike)]), *sources(each for some in alike for each in some))),
     )
 
@@ -93,7 +96,7 @@ def alike_of(elsewhere: tuple[Elsewhere, ...]) -> tuple[tuple[Elsewhere, ...], .
     found: dict[tuple[str, Decimal, bool], list[Elsewhere]] = {}
     for each in elsewhere:
         if each.status != "listed" or each is listed[0]:
-            is_gone = each.status == "retired"
+            is_gone = each.status in GONE
             found.setdefault((each.model or each.who, each.usd_per_month, is_gone), []).append(each)
     return tuple(map(tuple, found.values()))
 
@@ -103,7 +106,7 @@ def as_dear(alike: Iterable[tuple[Elsewhere, ...]]) -> str:
     names: dict[str, str] = {}
     said: dict[str, dict[str, list[str]]] = {}
     for first, *others in alike:
-        if first.kind == "claude" and first.status != "retired":
+        if first.kind == "claude" and first.status not in GONE:
             who = names.setdefault(first.model, first.who)
             said.setdefault(place(first), {}).setdefault(", ".join(map(place, others)), []).append(who)
     return " ".join(
@@ -145,9 +148,12 @@ def payback(each: Elsewhere) -> str:
 
 
 def sources(elsewhere: Iterable[Elsewhere]) -> Iterable[str]:
-    """Who says what the others ask, once each."""
-    read = dict.fromkeys((each.source, each.checked_on) for each in elsewhere)
-    return (f"read {checked_on}: {source}" for source, checked_on in read)
+    """Who says what the others ask, once each, and of which places."""
+    read: dict[tuple[str, date], dict[str, None]] = {}
+    for each in elsewhere:
+        where = each.via if each.kind == "claude" else "the same model elsewhere"
+        read.setdefault((each.source, each.checked_on), {})[where] = None
+    return (f"{', '.join(who)}: read {checked_on}: {source}" for (source, checked_on), who in read.items())
 
 
 def own_table(comparison: Comparison) -> Table:
@@ -185,7 +191,7 @@ def claude_table(comparison: Comparison) -> Table:
         "Claude, per million Llama 4 tokens of the same text",
         (names, *(claude_row(side, comparison.self_hosted) for side in sides)),
         against[0] if against else None,
-        frozenset(at for at, side in enumerate(sides, 1) if side.status == "retired"),
+        frozenset(at for at, side in enumerate(sides, 1) if not side.is_to_be_had),
     )
 
 
@@ -198,9 +204,11 @@ def claude_row(side: ClaudeSide, own: SelfHosted) -> Cells:
         dollars(side.usd_per_mtok_blended),
         f"{dollars(side.usd_per_mtok_low)} to {dollars(side.usd_per_mtok_high)}",
         dollars(side.usd_per_mtok_list_blended),
-        f"{never(even, own)}{count(even.mtok_per_month)} M/month, {percent(even.required_utilisation)}",
+        f"{never(even, own)}{count(even.mtok_per_month)} M/month, {percent(even.required_utilisation)}"
+        if side.answer != "cannot be asked"
+        else "-",
         side.answer,
-        rough(side.probability),
+        rough(side.probability) if side.answer != "cannot be asked" else "-",
     )
 
 

@@ -45,6 +45,16 @@ def notes(gpu: Gpu, family: Family, precision: str, kv_cache_dtype: str, owned: 
     return (*told, *(note["text"] for note in data()["note"] if applies(note, here)))
 
 
+def of_weights(family: str, precision: str) -> tuple[str, ...]:
+    """What of it is known of a family in a precision on any GPU."""
+    here = {"family": family, "precision": precision}
+    return tuple(
+        note["text"]
+        for note in data()["note"]
+        if here.items() <= note.items() and note.keys() <= {*here, "text"}
+    )
+
+
 def is_described(gpu: Gpu) -> bool:
     """Whether it is the user's own description, and no row of the catalogue."""
     return gpu.source == OWN

@@ -107,8 +107,17 @@ def simulate(
         if usd and output
         else None,
         hourly=hourly(first, expected, promise.percentile),
+        peak_of_day_requests_per_s=peak_left_out(coming, source),
         further=plan.further,
     )
+
+
+def peak_left_out(coming: ComingOptions, source: Source) -> float | None:
+    """Requests a second of the day's busiest hour, where the simulated hours end before it; None where they do not."""
+    if isinstance(source, Trace):
+        return None
+    peak = max(rate.requests_per_s for rate in coming.by_hour)
+    return significant(peak) if peak > max(span.requests_per_s for span in source.spans) else None
 
 
 def source_of(

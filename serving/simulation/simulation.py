@@ -178,6 +178,8 @@ class Simulation(Document):
     """Each hour by itself."""
     of_plan: tuple[Said, ...] = Field(default=(), exclude_if=lambda said: not said)
     """What of the question was not typed, and is the plan's."""
+    peak_of_day_requests_per_s: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Of the busiest hour of the day that was asked for, where the hours simulated end before it; else absent."""
     replicas_there: int | None = Field(default=None, exclude_if=lambda value: value is None)
     """On the machines of that kind; absent where the plan does not count on several kinds."""
     further: FurtherOptions | None = Field(default=None, exclude_if=lambda value: value is None)

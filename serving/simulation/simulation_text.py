@@ -19,7 +19,7 @@ def simulation_text(found: Simulation, model: str, asked: Sequence[Asked], is_wh
     """The answer; `asked` is what it was asked with. The whole of it has every hour."""
     blocks = [
         question(found),
-        "\n".join([verdict(found), *lines(found)]),
+        "\n".join([*left_out(found), verdict(found), *lines(found)]),
         latencies(found),
         hourly(found) if is_whole else worst_hours(found),
         "\n".join(wrapped(note, "- ") for note in notes(found)),
@@ -53,6 +53,21 @@ def of_plan(found: Simulation) -> str:
     """What of it was taken from the plan, and not typed; empty where no plan was given."""
     said = [OF_PLAN[each] for each in found.of_plan]
     return f"\n  The plan says {listed(said)}; all else is as typed, or by default." if said else ""
+
+
+def left_out(found: Simulation) -> list[str]:
+    """That the day's busiest hour is not among those simulated, so that its peak is not; nothing where it is."""
+    peak = found.peak_of_day_requests_per_s
+    if peak is None:
+        return []
+    return [
+        wrapped(
+            f"NOT THE PEAK: what is simulated ends {found.hours:.3g} h after midnight, before the day's busiest hour, "
+            f"of {peak:g} requests/s: the average, the busiest hour and --die-at peak are of those hours alone. The "
+            f"whole day: --hours 24; its peak alone: --requests-per-s {peak:g}, without --peak-factor or --rates.",
+            "",
+        )
+    ]
 
 
 def verdict(found: Simulation) -> str:

@@ -86,7 +86,7 @@ def loaded(question: Question, whole: Machine, choice: Choice, server: ServerSiz
 
 def per_s(rate: float) -> float:
     """A rate to a thousandth of a request a second, or to three digits where it is less: what carries some is not 0."""
-    return round(rate, 3) or float(f"{rate:.3g}")
+    return round(rate, 3) if rate >= 0.1 else float(f"{rate:.3g}")
 
 
 def at_worst(

@@ -6,18 +6,15 @@ from pathlib import Path
 
 from infra.argument import pasted
 from infra.asked import Asked, again
-from infra.catalog import machine
 from infra.columns import more_rows, table, wrapped
 from infra.prices import DEFAULT_REGION, in_brackets
 from infra.quantity import counted, listed
-from serving.model import evaluations, gpu_support
 from serving.sizing.capacity import Capacity, Choice, Notch, label
 from serving.sizing.capacity_search import NEARLY, cost_of, is_alike, worst_cost
-from serving.sizing.capacity_words import asked, dollars, further, tail
+from serving.sizing.capacity_words import asked, cautions, dollars, further, tail
 from serving.sizing.fleet_text import of_fleet, rest_planned
 from serving.sizing.plan_explained import explained
 from serving.sizing.plan_text import up
-from serving.sizing.sized_model import named
 
 SHOWN = 5
 
@@ -97,12 +94,7 @@ def chosen(best: Choice, answer: Capacity) -> str:
 
 def wrapped_notes(best: Choice, answer: Capacity) -> list[str]:
     """What is known to need care of those weights on that GPU."""
-    whole = machine(best.machine)
-    assert whole.gpu is not None
-    subject = named(answer.model, best.precision)
-    told = gpu_support.notes(whole.gpu, subject.family, best.precision, "auto", whole.kind == "owned")
-    quality = evaluations.note(subject.repo, subject.precision)
-    return [wrapped(note, "  - ") for note in (*told, *filter(None, [quality]))]
+    return [wrapped(note, "  - ") for note in cautions(answer, best.machine, best.precision)]
 
 
 def cost(choice: Choice) -> str:

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from infra.catalog import machine
 from infra.columns import wrapped
+from serving.model import evaluations, gpu_support
 from serving.sizing.asked_images import with_images
 from serving.sizing.capacity import Capacity, Choice, ClassTail, Tail
 from serving.sizing.plan_again import asked_for
@@ -64,7 +65,7 @@ LOCKSTEP = "The batches of a pipeline's stages are taken to wait for each other:
 
 def waits(tail: Tail | ClassTail) -> str:
     """Its times in words."""
-    return f"TTFT {tail.ttft_s:.2f} s, TPOT {tail.tpot_s * 1000:.1f} ms, longest pause {tail.longest_pause_s:.2f} s"
+    return f"TTFT {tail.ttft_s:,.2f} s, TPOT {tail.tpot_s * 1000:,.1f} ms, longest pause {tail.longest_pause_s:,.2f} s"
 
 
 def further(answer: Capacity) -> list[str]:
@@ -76,6 +77,15 @@ def further(answer: Capacity) -> list[str]:
     options = with_images(subject, asked_for(answer.plan))
     told = further_notes(subject, gpu, options, rules(answer.plan.vllm_version))
     return [wrapped(note, "  - ") for note in told]
+
+
+def cautions(answer: Capacity, machine_name: str, precision: str) -> list[str]:
+    """What is known to need care of those weights on a machine, and what others measured of their answers."""
+    whole, subject = machine(machine_name), named(answer.model, precision)
+    assert whole.gpu is not None
+    cache = answer.plan.serve.kv_cache_dtype if answer.plan else "auto"
+    told = gpu_support.notes(whole.gpu, subject.family, precision, cache, whole.kind == "owned")
+    return [*told, *filter(None, [evaluations.note(subject.repo, subject.precision)])]
 
 
 def dollars(amount: Decimal | None) -> str:

@@ -9,12 +9,10 @@ from infra.asked import Asked, again
 from infra.columns import table, wrapped
 from infra.prices import DEFAULT_REGION
 from infra.quantity import counted
-from serving.model import evaluations
 from serving.sizing.capacity import Capacity, Choice, Fleet, Rest
 from serving.sizing.capacity_load import monthly
-from serving.sizing.capacity_words import asked, dollars, further, rate, tail
+from serving.sizing.capacity_words import asked, cautions, dollars, further, rate, tail
 from serving.sizing.plan_explained import explained
-from serving.sizing.sized_model import named
 from serving.sizing.traffic_options import MachineOptions, TrafficOptions
 
 
@@ -44,6 +42,7 @@ def of_fleet(answer: Capacity, fleet: Fleet, explain: bool, is_whole: bool) -> l
         "\n".join(
             [
                 *verdict(answer, fleet),
+                *spareless(answer, fleet),
                 *tails(answer),
                 *missing(answer),
                 *surer_fleet(answer),
@@ -80,6 +79,13 @@ def verdict(answer: Capacity, fleet: Fleet) -> list[str]:
         f"THEY CARRY IT, {end}: {carries} requests/s of {peak} at peak, {worst} at worst, {weights}{costs}",
         at_worst,
     ]
+
+
+def spareless(answer: Capacity, fleet: Fleet) -> list[str]:
+    """That none of the machines that carry it may be lost; nothing where some may, or where they do not carry it."""
+    if answer.promise.spare_machines or fleet.missing_requests_per_s:
+        return []
+    return ["  No machine of these is spare: --spare 1 asks whether they carry it with one gone."]
 
 
 def missing(answer: Capacity) -> list[str]:
@@ -202,9 +208,10 @@ def surer_fleet(answer: Capacity) -> list[str]:
 
 
 def quality(fleet: Fleet, answer: Capacity) -> list[str]:
-    """What others measured of the answers of those weights."""
-    subject = named(answer.model, fleet.precision)
-    return [wrapped(note, "  - ") for note in [evaluations.note(subject.repo, subject.precision)] if note]
+    """What is known to need care of those weights on the machines taken, and what others measured of their answers."""
+    taken = [choice.machine for choice in answer.choices if choice.machines]
+    told = dict.fromkeys(note for name in taken for note in cautions(answer, name, fleet.precision))
+    return [wrapped(note, "  - ") for note in told]
 
 
 def filling(answer: Capacity) -> str:

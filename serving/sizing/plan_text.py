@@ -184,7 +184,7 @@ def speed_lines(plan: Plan) -> str:
 
 def ttft(speed: Throughput) -> str:
     """The mean time to the first token, in seconds."""
-    return f"{speed.ttft_s:.2f} s"
+    return f"{speed.ttft_s:,.2f} s"
 
 
 def rate(per_s: float) -> str:

@@ -68,7 +68,7 @@ def why_not(gpu: Gpu, outcome: Outcome) -> str:
 
 
 def needs(outcome: Outcome) -> str:
-    """The beginning of a sentence: the blocks that its longest request takes, with the one that vLLM never hands out."""
+    """The beginning of a sentence: the blocks that its longest request takes, and the one that vLLM keeps."""
     blocks = outcome.layout.blocks_per_request(outcome.length) + 1
     return f"A request of {outcome.length:,} tokens needs {blocks:,} KV blocks, vLLM's null block among them"
 
