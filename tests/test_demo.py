@@ -112,7 +112,7 @@ def test_the_summary_keeps_measured_and_catalogue_apart(tmp_path: Path) -> None:
         "  cache, known only to -1.8/+1.8 GiB: confirm it by starting it.\n"
         "- $5.672 an hour, on-demand in us-east-1 (AWS Pricing API, as generated into\n"
         "  aws/karpenter-provider-aws (zz_generated.pricing_aws.go), checked 2026-07-20)\n"
-        "- 301 output tokens/s, modelled, not validated: no w4a16 figure of Llama 4 on A10G is public\n"
+        "- 342 output tokens/s, modelled, not validated: no w4a16 figure of Llama 4 on A10G is public\n"
         "- Never cheaper.\n\n"
         "Documents and pages: /d\n\nNext, what that machine would be asked to do, with nothing rented: "
         "corral up scout --on g5.12xlarge --region us-east-1 --dry-run"
