@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from deploy.by_name import plan_of
+from deploy.gateway import haproxy
 from deploy.provision_request import Asking, Where, placed
 from deploy.targets import hub_weights, licence
 from deploy.targets.checkup import failure
@@ -16,7 +17,15 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.place import Checkup
 from deploy.targets.table import PLACES
 from deploy.targets.wishes import PlaceOptions, Wishes
-from deploy.up_request import SizedFirst, asking_model, asking_up, is_plan, place_of, stored_weights
+from deploy.up_request import (
+    SizedFirst,
+    asking_model,
+    asking_up,
+    is_plan,
+    place_of,
+    said_of_place,
+    stored_weights,
+)
 from infra import home, offline
 from infra.asked import again
 from infra.errors import CorralError, HostError, UsageError
@@ -55,6 +64,8 @@ def diagnosis(
     """
     if what is None and (said := again(which, sized, without=sized.not_asked).removesuffix(again())):
         raise UsageError("No model is named to be sized.", f"Name it: corral doctor {SAMPLE}{said}")
+    if what is not None and not is_plan(what):
+        said_of_place(what, which, sized, where, wishes)
     if where.target is None and what is not None:
         where = where_meant(what, which, where)
     of_place = wishes.of(where.place)
@@ -71,6 +82,7 @@ def diagnosis(
             checks += of_any_model(where.hf_token_file or "")
         checks += of_regions(deployment, of_place)
         checks += place_called(where.place).examined(deployment, of_place)
+        checks += [of_a_gateway()] if PLACES[where.place].rents else []
     plan = deployment.plan if deployment else None
     return Diagnosis(
         target=where.place,
@@ -164,6 +176,15 @@ def home_found() -> Checkup:
             name="home", outcome="warning", found=found, fix=f"Make room there: df -h; or: {elsewhere}"
         )
     return Checkup(name="home", outcome="ok", found=found)
+
+
+def of_a_gateway() -> Checkup:
+    """Whether one address for several people could stand here, before what is rented; nothing else needs HAProxy."""
+    try:
+        return Checkup(name="gateway", outcome="ok", found=f"{haproxy.found()} is here")
+    except HostError as error:
+        found = f"{error.message.rstrip('.')}: a gateway needs it, and nothing else"
+        return Checkup(name="gateway", outcome="warning", found=found, fix=error.hint)
 
 
 def of_any_model(token_file: str) -> Iterator[Checkup]:

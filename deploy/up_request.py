@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -74,9 +75,9 @@ def asking_model(
     model: str, which: WhichMachine, sized: SizedFirst, where: Where, wishes: Wishes, is_dry: bool = False
 ) -> Asking:
     """The same of a model, whatever deployments are called."""
+    said = said_of_place(model, which, sized, where, wishes)
     where = where.model_copy(update={"target": where.target or place_of(model, which)})
     place = place_called(where.place)
-    said = wishes.of(where.place)
     if (
         not (which.on or is_checkpoint(model))
         and isinstance(place, RentsMachines)
@@ -97,6 +98,32 @@ def asking_model(
     if not plan.fits:
         raise DoesNotFit(f"This plan does not fit: {plan.reason}", f"See what holds it: {size_again(plan)}")
     return asking_of(plan, Path.cwd(), called(where, plan), wishes, is_dry)
+
+
+def said_of_place(
+    model: str, which: WhichMachine, sized: SizedFirst, where: Where, wishes: Wishes
+) -> PlaceOptions | None:
+    """What is asked of the place that it goes to. Raises UsageError for what only another takes.
+
+    Where nobody named a place, and that other rents machines out, but not the one that was named: what it rents.
+    """
+    try:
+        return wishes.of(where.target or place_of(model, which))
+    except UsageError:
+        if where.target is None and which.on and on(which.on).kind == "owned":
+            refuse_unsold(model, which, sized, where, wishes)
+        raise
+
+
+def refuse_unsold(model: str, which: WhichMachine, sized: SizedFirst, where: Where, wishes: Wishes) -> None:
+    """Raise UsageError where all that was asked is of renting, and the machine is none that is rented out."""
+    seller, of_place = place_called(renting()), None
+    with suppress(UsageError):
+        of_place = wishes.of(renting())
+    if of_place is None or not isinstance(seller, RentsMachines):
+        return
+    options = sized.model_copy(update={"lora": where.lora, "region": first_region(of_place)})
+    seller.check_sold(answer_for(model, which.precision, which.on or "", options), of_place)
 
 
 def called(where: Where, plan: Plan) -> Where:
@@ -266,7 +293,11 @@ def summary(asking: Asking) -> str:
     """What will run where, and where its weights come from."""
     plan, target = asking.deployment.plan, asking.deployment.target
     stored = stored_weights(asking.wishes)
-    speed = f", {plan.throughput.output_tokens_per_s:,.0f} tokens/s (modelled)" if plan.throughput else ""
+    speed = (
+        f", {plan.throughput.output_tokens_per_s:,.0f} tokens/s (modelled){at_worst(plan)}"
+        if plan.throughput
+        else ""
+    )
     longest = plan.serve.max_model_len or plan.kv.max_context_tokens  # what it will take, not what it could
     lines = [
         f"{asking.deployment.name}: {plan.model} in {plan.precision} on {plan.machine.name} ({target}): "
@@ -274,6 +305,15 @@ def summary(asking: Asking) -> str:
         f"weights: {stored}" if stored else weights_line(plan),
     ]
     return "\n".join(map(sentence, lines))
+
+
+def at_worst(plan: Plan) -> str:
+    """How many of its requests run at once where the KV cache is as small as it may be, where those are fewer."""
+    if plan.at_worst is None:
+        return ""
+    if not plan.at_worst.running:
+        return ", at worst it does not start"
+    return f", at worst {plan.at_worst.running} of {plan.workload.concurrency} requests at once"
 
 
 def stored_weights(of_place: PlaceOptions | None) -> str | None:

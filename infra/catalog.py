@@ -142,11 +142,16 @@ def did_you_mean(name: str) -> str:
 
     family = name.partition(".")[0]
     types = [each for each in loaded()[1] if each.partition(".")[0] == family]
-    near = get_close_matches(name, types, n=3, cutoff=0.6) if "." in name else []
+    near = get_close_matches(name, types, n=3, cutoff=0.6) if "." in name else undotted(name)
     turned = re.fullmatch(r"(\S.*?)\s*[xX×*]\s*([0-9]{1,4})", name)
     if turned and (gpu := gpu_called(turned[1])):
         near = [f"{turned[2]}x{gpu.name}"]
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def undotted(name: str) -> list[str]:
+    """The EC2 type that was typed without its dot."""
+    return [each for each in loaded()[1] if each.replace(".", "") == name]
 
 
 def known_machines() -> str:

@@ -216,7 +216,7 @@ def test_an_accelerator_that_is_not_planned_for_is_refused_with_the_reason(typed
         )),
         ("g4.12xlarge", ""), ("p4.24xlarge", ""), ("g55.12xlarge", ""), ("p5e.24xlarg", "p5e.48xlarge"),
         ("g5.12xlarg", "g5.12xlarge or g5.24xlarge or g5.xlarge"), ("H100x8", "8xH100"), ("MI300X x 8", "8xMI300X"),
-        ("toaster", ""), ("", ""), ("8x", ""), ("x8", ""), ("8xlocal", ""),
+        ("g7e2xlarge", "g7e.2xlarge"), ("toaster", ""), ("", ""), ("8x", ""), ("x8", ""), ("8xlocal", ""),
     ],
 )  # fmt: skip
 def test_a_near_miss_is_never_offered_as_another_gpu(typed: str, meant: str) -> None:

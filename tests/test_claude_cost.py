@@ -10,9 +10,10 @@ import pytest
 import refusals
 
 from deploy.cli.main import run
+from deploy.costs import claude_prices
 from deploy.costs.claude_cost import claude_cost
 from deploy.costs.claude_cost_options import Way
-from deploy.costs.claude_prices import claude
+from deploy.costs.claude_prices import claude, newest, price_list
 from deploy.costs.claude_request import Request
 from deploy.costs.token_ratio import token_ratio
 from infra.errors import UsageError
@@ -219,5 +220,43 @@ def test_an_unknown_model_names_the_near_ones() -> None:
 
 def test_the_near_names_begin_with_models_that_are_alive() -> None:
     with pytest.raises(UsageError) as caught:
-        claude("sonnet")
-    assert caught.value.hint.startswith("Near it: claude-sonnet-5, claude-sonnet-5-5, ")
+        claude("sonnet 9")
+    assert caught.value.hint.startswith("Near it: claude-sonnet-5")
+
+
+@pytest.mark.parametrize(
+    ("name", "day", "id_"),
+    [
+        ("haiku", DAY, "claude-haiku-5-5"),
+        ("Claude Sonnet", DAY, "claude-sonnet-5-5"),
+        ("opus-latest", DAY, "claude-opus-5-5"),
+        ("mythos", DAY, None),  # none is sold to anybody
+        ("gpt", DAY, None),
+    ],
+)
+def test_a_name_without_a_version_is_the_newest_live_one(name: str, day: date, id_: str | None) -> None:
+    assert newest(name) == id_
+    if id_:
+        assert claude(name).id == id_
+
+
+def test_the_newest_is_the_newest_by_its_version_of_those_that_are_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = price_list().models
+    ten = rows["claude-opus-5"].model_copy(update={"id": "claude-opus-5-10"})
+    over = rows["claude-opus-5"].model_copy(update={"id": "claude-opus-7", "retires_on": DAY})
+    listed = price_list().model_copy(update={"models": rows | {ten.id: ten, over.id: over}})
+    monkeypatch.setattr(claude_prices, "price_list", lambda: listed)
+    assert newest("opus") == "claude-opus-5-10"
+
+
+@pytest.mark.parametrize(
+    ("name", "id_"),
+    [("haiku", "claude-haiku-5-5"), ("bedrock/claude-haiku", "bedrock/global/claude-haiku-5-5")],
+)
+def test_which_one_was_meant_is_told(name: str, id_: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["claude-cost", "--model", name, "--input-tokens", "10", "--output-tokens", "10"]) == 0
+    out, err = capsys.readouterr()
+    assert err == f"{name}: Claude Haiku 5.5, the newest of that name that is live; another by its version\n"
+    assert f"for 1 request to {id_} (live)" in out

@@ -53,10 +53,10 @@ def test_break_even_against_sonnet() -> None:
     assert near(found.break_even.required_utilisation, "0.06565")
     assert (found.break_even.feasible, found.answer, found.what_would_change_it[1:]) == (True, "cheaper", ())
     assert found.verdict == (
-        "Cheaper than Claude Sonnet 5.5, counting nobody's time (--ops-fte): at 30% utilisation a million tokens costs "
-        "$0.8753 here and $4.00 there; it stays so above 6.6%. It is the cheaper one with a probability of over 99% "
-        "(ranges of speed, price). Capacity: 1,500 output tokens/s a machine, measured, 64 at once, where it is "
-        "saturated."
+        "Cheaper than Claude Sonnet 5.5, counting nobody's time (--ops-fte): at 30% utilisation a million tokens in "
+        "and out costs $0.8753 here and $4.00 there; it stays so above 6.6%. It is the cheaper one with a probability "
+        "of over 99% (ranges of speed, price). Capacity: 1,500 output tokens/s a machine, measured, 64 at once, where "
+        "it is saturated."
     )
 
 
@@ -72,8 +72,8 @@ def test_never_against_haiku_and_what_would_change_it() -> None:
     assert near(found.self_hosted.capacity_mtok_per_month, "15768")
     assert (found.break_even.feasible, found.answer) == (False, "never")
     assert found.verdict == (
-        "NEVER against Claude Haiku 5.5, counting nobody's time (--ops-fte): at 30% utilisation a million tokens "
-        "costs $0.8753 here, even fully busy all month $0.2626, and $0.20 there. It is the cheaper one with a "
+        "NEVER against Claude Haiku 5.5, counting nobody's time (--ops-fte): at 30% utilisation a million tokens in "
+        "and out costs $0.8753 here, even fully busy all month $0.2626, and $0.20 there. It is the cheaper one with a "
         "probability of under 1% (ranges of speed, price). Capacity: 1,500 output tokens/s a machine, measured, "
         "64 at once, where it is saturated."
     )

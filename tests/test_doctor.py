@@ -15,6 +15,7 @@ from renting import fresh
 
 from deploy import up_request
 from deploy.cli.main import run
+from deploy.gateway import haproxy
 from deploy.targets import licence, preflight
 from deploy.targets.ec2 import documents, examining
 from deploy.targets.ssh import place as ssh_place
@@ -254,9 +255,25 @@ def test_an_account_where_all_is_well(doctor: Doctor, aws: FakeAws) -> None:
     topics = [
         f"{topic} us-east-1" for topic in ("identity", "zones", "network", "image", "disk", "quota", "price")
     ]
-    assert (code, list(found)) == (0, [*ALWAYS, *EC2, *topics])
+    assert (code, list(found)) == (0, [*ALWAYS, *EC2, *topics, "gateway"])
     assert found["quota us-east-1"][1].endswith("48 vCPUs needed, 0 in use, 192 allowed")
     assert (aws.live(), [call.operation for call in aws.calls if call.changes]) == ([], [])
+
+
+@pytest.mark.usefixtures("aws")
+def test_whether_a_gateway_could_stand_here_is_told_before_anything_is_rented(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(haproxy, "found", lambda: "/usr/sbin/haproxy")
+    assert doctor("--target", "ec2")[1]["gateway"] == ("ok", "/usr/sbin/haproxy is here", 0)
+
+    def missing() -> str:
+        raise HostError("HAProxy is not installed on this machine.", "sudo apt-get install haproxy")
+
+    monkeypatch.setattr(haproxy, "found", missing)
+    code, found = doctor("--target", "ec2")
+    told = "HAProxy is not installed on this machine: a gateway needs it, and nothing else"
+    assert (code, found["gateway"]) == (0, ("warning", told, 0))
 
 
 def test_prices_are_as_many_days_old_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +326,12 @@ def test_what_this_machine_lacks_for_ec2_is_told_with_the_rest(
     wrong = {name: code for name, (outcome, _, code) in found.items() if outcome == "failed"}
     assert (code, wrong) == (5, {"credentials": 5, "session manager": 11})
     assert found["account"][:2] == ("warning", f"not looked at: {examining.OF_AN_ACCOUNT}")
+    assert found["quota"] == (
+        "warning",
+        "it takes 48 vCPUs of 'Running On-Demand G and VT instances' (L-DB2E81BA) in us-east-1; a new account has 0",
+        0,
+    )
+    assert found["rights"][0] == "warning"
     assert "weights" in found
     monkeypatch.delenv("AWS_REGION")
     code, found = doctor("--target", "ec2")
@@ -317,6 +340,24 @@ def test_what_this_machine_lacks_for_ec2_is_told_with_the_rest(
         "No AWS region is named: where a machine stands is not for corral to choose",
     )
     assert {"credentials", "session manager"} < set(found)
+
+
+def test_without_an_account_what_it_must_grant_is_told_and_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hub, "check_access", lambda repo, token: None)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    boundary = "arn:aws:iam::123456789012:policy/bound"
+    words = ["--region", "eu-central-1", "--permissions-boundary", boundary]
+    run(["doctor", "scout", "--on", "g7e.2xlarge", "--precision", "int4", *words])
+    said = capsys.readouterr().out
+    page = "https://eu-central-1.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-DB2E81BA"
+    assert f"         Ask AWS for them, which may take days: {page}\n" in said
+    assert (
+        f"         The least policy, for an admin: corral iam-policy --permissions-boundary {boundary} "
+        "--region eu-central-1 --instance-type g7e.2xlarge\n" in said
+    )
 
 
 @pytest.mark.usefixtures("here")

@@ -394,7 +394,8 @@ def test_what_is_asked_of_no_gateway(home: Path, capsys: pytest.CaptureFixture[s
         assert run(words) == 4
         assert capsys.readouterr().err == (
             f"error: There is no deployment called 'nobody' in {home}.\n"
-            "hint: Make one: corral up scout --name nobody; made from another machine: corral hosts adopt --help\n"
+            "hint: Make one: corral up scout --on g5.12xlarge --region us-east-1 --name nobody; made from another "
+            "machine: corral hosts adopt --help\n"
         )
     assert not (home / "nobody").exists()
 

@@ -256,7 +256,8 @@ def test_status_names_a_home_that_does_not_exist(
 def test_status_lists_every_deployment(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status"]) == 0
     assert capsys.readouterr().out == (
-        "No deployments. Make one: corral serve plan.json; made from another machine: corral hosts adopt --help\n"
+        "No deployments. Make one: corral up scout --on g5.12xlarge --region us-east-1; made from another machine: "
+        "corral hosts adopt --help\n"
     )
     keep(make(plan, "local", "one"))
     keep(make(plan, "local", "two"))

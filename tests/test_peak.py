@@ -121,7 +121,7 @@ def test_a_break_even_beyond_the_promise_is_never_everywhere(answered: Any, plan
     assert found.self_hosted.most_utilisation == Decimal("0.4005")
     own, there = found.self_hosted, found.claude[0].usd_per_mtok_blended
     assert found.verdict.startswith(
-        f"NEVER against Claude Haiku 5.5: at 26.1% utilisation a million tokens costs "
+        f"NEVER against Claude Haiku 5.5: at 26.1% utilisation a million tokens in and out costs "
         f"{dollars(own.usd_per_mtok_blended)} here, even at 40.0% utilisation, the most that carries the plan's peak, "
         f"{dollars(own.at[3].usd_per_mtok_blended)}, and {dollars(there)} there. "
     )

@@ -133,7 +133,8 @@ def test_an_old_price_or_none() -> None:
     for options, region in ((here, "us-east-1"), (of_a_region, "eu-west-1")):
         asked: Any = options
         assert plan_notes.price_notes(g5, None, asked, today) == [
-            f"corral has no price for g5.12xlarge in {region}; ask AWS: corral prices --refresh --region {region}"
+            f"corral has no price for g5.12xlarge in {region}, where it may not be sold at all; ask AWS: "
+            f"corral prices --refresh --region {region}"
         ]
     block = price.model_copy(update={"purchase": "capacity-block"})
     asked = here

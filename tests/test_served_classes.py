@@ -305,8 +305,8 @@ def test_what_is_asked_again_counts_in_the_answer_the_break_even_and_the_month(
     side, month = found["claude"][0], found["month"]["elsewhere"][0]
     assert (found["answer"], found["probability"]) == ("dearer", 0)
     assert found["verdict"].startswith(
-        "Dearer than Claude Sonnet 5.5: at 44.3% utilisation a million tokens costs $4.47 here ($2.40 of it for what "
-        "is asked again there) and $4.00 there; it pays above 57.4%."
+        "Dearer than Claude Sonnet 5.5: at 44.3% utilisation a million tokens in and out costs $4.47 here ($2.40 of it "
+        "for what is asked again there) and $4.00 there; it pays above 57.4%."
     )
     assert (side["usd_per_mtok_blended"], side["usd_per_mtok_asked_again"]) == (4, 2.4)
     assert round(found["break_even"]["mtok_per_month"], 2) == round(4140.56 / (4 * 0.4), 2)

@@ -134,7 +134,8 @@ def test_what_up_has_sized_is_said_with_the_question_and_not_without(
     words = ["up", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--region", "us-east-1", "--quiet"]
     assert run(words) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "scout: scout in int4 on g5.12xlarge (ec2): tight, requests of up to 32,768 tokens, 342 tokens/s (modelled)",
+        "scout: scout in int4 on g5.12xlarge (ec2): tight, requests of up to 32,768 tokens, 342 tokens/s (modelled), "
+        "at worst 10 of 16 requests at once",
         "weights: 60.4 GiB of RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16, from the model hub",
         "At most 68.06 USD.",
         "error: Nobody is there to confirm the cost.",

@@ -309,7 +309,8 @@ def test_the_price_of_what_would_be_rented_is_shown_or_that_nobody_knows_it(
     assert run(["up", *SCOUT[:5], "--dry-run", *words.split(), *where]) == 0
     said = capsys.readouterr().out.splitlines()[2]
     assert said.startswith(price)
-    assert said.endswith("(by prices stored here; AWS is asked before the launch)")
+    paris = "; sold there at all? corral prices --refresh --region eu-west-3" if "eu-west-3" in words else ""
+    assert said.endswith(f"(by prices stored here; AWS is asked before the launch{paris})")
 
 
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
@@ -365,7 +366,8 @@ def test_a_dry_run_is_a_summary_and_with_json_the_requests(
     requests = json.loads(capsys.readouterr().out)
     assert run(words) == 0
     assert capsys.readouterr().out == (
-        "scout: scout in int4 on g5.12xlarge (ec2): tight, requests of up to 32,768 tokens, 342 tokens/s (modelled)\n"
+        "scout: scout in int4 on g5.12xlarge (ec2): tight, requests of up to 32,768 tokens, 342 tokens/s (modelled), "
+        "at worst 10 of 16 requests at once\n"
         "weights: 60.4 GiB of RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16, from the model hub\n"
         "price: g5.12xlarge in us-east-1: 5.672 USD per hour (AWS Pricing API, as generated into "
         "aws/karpenter-provider-aws (zz_generated.pricing_aws.go), 2026-07-20), at most 68.61 USD in the 12 hours "
@@ -376,6 +378,9 @@ def test_a_dry_run_is_a_summary_and_with_json_the_requests(
         "end: 12 hours after the launch, or 60 minutes without a request\n"
         "makes: 2x CreateRole, 2x PutRolePolicy, CreateInstanceProfile, AddRoleToInstanceProfile, CreateScheduleGroup, "
         "CreateSecurityGroup, RunInstances, CreateSchedule\n"
+        "quota: it takes 48 vCPUs of 'Running On-Demand G and VT instances' (L-DB2E81BA) in us-east-1; a new account "
+        "has 0\n"
+        "rights: corral iam-policy --region us-east-1 --instance-type g5.12xlarge\n"
         "engine: vLLM 0.33.0\n"
         f"{len(requests)} steps, shown by --json; nobody was asked, and nothing done.\n"
     )

@@ -43,7 +43,7 @@ def compare(
     from infra.say import emit, progress, warn
     from serving.sizing.plan import Plan
 
-    files.check(name)
+    files.check(name, question)
     if files.plan:
         planned = Plan.read(files.plan)
     elif name:

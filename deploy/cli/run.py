@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import typer
 
+from deploy.cli.meant import meant
 from deploy.cli.verbs import VERBS
 from infra import placeholder
 from infra.errors import CorralError, HostError, Interrupted, UsageError
@@ -36,7 +37,9 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
         error.hint = placeholder.hint(arguments, error.message, error.hint)
         return fail(error, as_json)
     except typer.TyperException as error:
-        return fail(usage_error(error, arguments), as_json)
+        wrong = usage_error(error, arguments)
+        wrong.hint = meant(error, arguments) + wrong.hint
+        return fail(wrong, as_json)
     except (KeyboardInterrupt, typer.Abort):
         return fail(Interrupted("Interrupted."), as_json)
     except (BrokenPipeError, SystemExit) as error:  # the parser exits for the first, with 1

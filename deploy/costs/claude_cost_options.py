@@ -3,8 +3,9 @@
 from decimal import Decimal
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from deploy.costs.claude_meant import meant
 from deploy.costs.claude_request import Request
 from deploy.costs.claude_sold import Sold
 from deploy.costs.currency import InCurrency
@@ -41,8 +42,8 @@ class RequestOptions(InCurrency):
 
     heading: ClassVar[str] = "The requests"
 
-    model: Annotated[str, Field(examples=["claude-sonnet-5-5"])]
-    """claude-sonnet-5-5, haiku-5.5, eu.anthropic.claude-sonnet-5-5, claude-haiku-4-5@20251001, ..."""
+    model: Annotated[str, AfterValidator(meant), Field(examples=["claude-sonnet-5-5"])]
+    """claude-sonnet-5-5, haiku-5.5, haiku (newest), eu.anthropic.claude-sonnet-5-5, claude-haiku-4-5@20251001, ..."""
     input_tokens: Tokens
     """Of one request: the whole prompt, cached part included."""
     output_tokens: Tokens

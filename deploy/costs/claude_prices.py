@@ -8,6 +8,7 @@ from functools import cache
 from typing import Literal, Self
 
 from infra.data import shipped_table
+from infra.day import today
 from infra.errors import UsageError
 from infra.money import Number, Usd, dollars
 from infra.record import Record
@@ -174,11 +175,11 @@ class PriceList(Record):
 
 
 def claude(name: str, typed: str = "") -> ClaudeModel:
-    """The model of that name: an id, an alias, or a name as people write it. Raises UsageError with near names.
+    """The model of that name: an id, an alias, or a name as people write it; of a family's the newest that is live.
 
-    `typed` is the whole of what the name was taken from, for that refusal.
+    `typed` is the whole of what the name was taken from, for the refusal. Raises UsageError with near names.
     """
-    model_id = names().get(plain(name))
+    model_id = names().get(plain(name)) or newest(name)
     if model_id is None:
         raise UsageError(f"corral has no price for a Claude model called {typed or name!r}.", near(name))
     return price_list().models[model_id]
@@ -189,6 +190,16 @@ def plain(name: str) -> str:
     text = re.sub(r"[ ._]+", "-", name.strip().lower().removeprefix("anthropic/"))
     text = re.sub(r"-(latest|20[0-9]{6})$", "", text).removeprefix("claude-")
     return "claude-" + re.sub(r"^([0-9]+(?:-[0-9]+)?)-([a-z]+)$", r"\2-\1", text)
+
+
+def newest(family: str) -> str | None:
+    """The id of the newest live model of a name without a version (haiku, sonnet, opus); None for any other name."""
+    on, versions = today(), {}
+    for model in price_list().models.values():
+        found = re.fullmatch(r"(claude-[a-z]+)-([0-9]+(?:-[0-9]+)*)", plain(model.id))
+        if found and found[1] == plain(family) and model.status(on) == "live":
+            versions[tuple(map(int, found[2].split("-")))] = model.id
+    return versions[max(versions)] if versions else None
 
 
 def near(name: str) -> str:

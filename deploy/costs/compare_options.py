@@ -7,12 +7,13 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from deploy.costs.claude_cost_options import MOST_TOKENS, Share, SlowerOrHere, Way, check_cached
+from deploy.costs.claude_meant import meant
 from deploy.costs.operating_point import Promised
 from deploy.costs.purchase_options import HowBought
 from deploy.costs.served_class import ServedClass, ServedClasses, check_served, staying
 from deploy.costs.token_ratio import kinds_of_text, measured
 from infra.argument import pasted
-from infra.asked import Flag, either
+from infra.asked import Flag, again, either
 from infra.errors import UsageError
 from infra.near import is_called_json
 from serving.sizing.size_options import PlanOption
@@ -32,12 +33,15 @@ class Compared(PlanOption):
     claims: bool = False
     """Show instead what is often repeated about these costs and does not hold."""
 
-    def check(self, name: str | None) -> None:
-        """Raise UsageError unless it is one of a deployment, a plan and the claims."""
+    def check(self, name: str | None, question: "Question | None" = None) -> None:
+        """Raise UsageError unless it is one of a deployment, a plan and the claims; a hint says the question again."""
         if name is not None and not name.strip():
             raise UsageError("The name of the deployment is empty.", "Which there are: corral status")
         if name and (is_called_json(name) or "/" in name):
-            raise UsageError(f"{name} is a file, and no deployment.", f"corral compare --plan {pasted(name)}")
+            asked = again(*([question] if question else []))
+            raise UsageError(
+                f"{name} is a file, and no deployment.", f"corral compare --plan {pasted(name)}{asked}"
+            )
         if self.claims and (name or self.plan or self.probe or self.output):
             raise UsageError("--claims compares nothing.", "corral compare --claims")
         if name and self.plan:
@@ -57,8 +61,8 @@ class Question(HowBought, SlowerOrHere):
     heading: ClassVar[str] = "The comparison"
 
     # The bounds are of typing errors: no text has such a ratio.
-    claude_models: Annotated[tuple[str, ...], Flag("--claude-model")] = ()
-    """Good enough for the work; repeatable. The cheapest decides."""
+    claude_models: Annotated[tuple[Annotated[str, AfterValidator(meant)], ...], Flag("--claude-model")] = ()
+    """Good enough for the work: haiku-5.5, or haiku for the newest; repeatable. The cheapest decides."""
     mtok_per_month: Annotated[
         Decimal | None, Flag(kind=float), Field(ge=LEAST_MTOK, le=MOST_MTOK, examples=[500])
     ] = None

@@ -69,9 +69,9 @@ def compared(
         floor = dollars(fully_busy_usd(own) + asked_again)
         more = "; that it can serve no more is not shown" if answer == "not at this load" else ""
         if own.utilisation == own.most_utilisation:
-            return f"even {as_busy(own)} a million tokens costs {floor} here{again} and {there} there{more}"
+            return f"even {as_busy(own)} a million tokens in and out costs {floor} here{again} and {there} there{more}"
         return (
-            f"at {percent(own.utilisation)} utilisation a million tokens costs {here} here{again}, "
+            f"at {percent(own.utilisation)} utilisation a million tokens in and out costs {here} here{again}, "
             f"even {as_busy(own)} {floor}, and {there} there{more}"
         )
     needed = needed_text(even)
@@ -83,8 +83,8 @@ def compared(
         else f"it takes {needed} to pay, more than {allowed(own)}: only at the good end of the ranges does it pay",
     }
     return (
-        f"at {percent(own.utilisation)} utilisation a million tokens costs {here} here{again} and {there} there; "
-        f"{ends[answer]}"
+        f"at {percent(own.utilisation)} utilisation a million tokens in and out costs {here} here{again} "
+        f"and {there} there; {ends[answer]}"
     )
 
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from deploy.costs.claude_meant import meant
 from deploy.costs.served_class import ServedClasses
 from infra.asked import Asked, Flag
 from infra.errors import UsageError
@@ -56,8 +57,8 @@ class RouterOptions(Asked):
     """litellm, vllm-router, prometheus: a server that runs; repeatable."""
     fallback_to_claude: bool = False
     """litellm: where every server fails or a request is too long, Claude answers: prompts leave your machines."""
-    claude_model: str = "claude-sonnet-5-5"
-    """litellm: who answers there."""
+    claude_model: Annotated[str, AfterValidator(meant)] = "claude-sonnet-5-5"
+    """litellm: who answers there; sonnet is the newest of that name."""
     classes: ServedClasses = ()
     """litellm: a model name for each class, here or at Claude, as of compare; repeatable."""
     comparison: Path | None = None

@@ -38,6 +38,9 @@ Target = Annotated[
 # Also a systemd unit, an EC2 tag value and a host name part: the intersection of what those allow.
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
+UP = "corral up scout --on g5.12xlarge --region us-east-1"
+"""How a first deployment is made, wherever it is typed: without a machine and a region there may be none to choose."""
+
 MOST_READ = 16 * 1024 * 1024
 STATED_TARGET = re.compile(rb'\s*\{[^{}\[\]]*?"target"\s*:\s*"([a-z0-9]{1,20})"')
 
@@ -168,8 +171,7 @@ def load(name: str) -> Deployment:
             f"There is no deployment called {name!r} in {home()}.",
             f"Known here: {', '.join(known)}."
             if known
-            else f"Make one: corral up scout --name {pasted(name)}; "
-            "made from another machine: corral hosts adopt --help",
+            else f"Make one: {UP} --name {pasted(name)}; made from another machine: corral hosts adopt --help",
         )
     try:
         return named(Deployment.read(path), name, path)

@@ -4,7 +4,7 @@ import json
 import shlex
 from typing import cast
 
-from deploy.targets.deployment import Deployment
+from deploy.targets.deployment import UP, Deployment
 from deploy.targets.place import Status
 from deploy.targets.table import PLACES
 from infra.argument import pasted
@@ -69,9 +69,7 @@ def status(current: Status) -> str:
     return sentence(f"{current.name} ({current.target}): {how}")
 
 
-NONE = (
-    "No deployments. Make one: corral serve plan.json; made from another machine: corral hosts adopt --help"
-)
+NONE = f"No deployments. Make one: {UP}; made from another machine: corral hosts adopt --help"
 
 
 def listed(statuses: list[Status], as_json: bool) -> str:

@@ -88,6 +88,21 @@ def note(repo: str, precision: str) -> str:
     return f"{'; '.join(map(in_short, published))}, not repeated here; {look}."
 
 
+def beside(repo: str, other_repo: str, other: str) -> str:
+    """The published change of a checkpoint's answers beside another's, in a sentence; "" where none is known."""
+    each = [mean_change(checkpoint) for checkpoint in (repo, other_repo)]
+    if each[0] is None:
+        return ""
+    than = "" if each[1] is None else f" ({other} {each[1]:+.2f})"
+    return f"; published of its answers: {each[0]:+.2f} points on average against bf16{than}"
+
+
+def mean_change(repo: str) -> float | None:
+    """Points against the original, on average over the tasks of the first publisher that has both; None for none."""
+    changes = next((each.changes for each in evaluations().get(repo, ()) if each.changes), ())
+    return math.fsum(changes) / len(changes) if changes else None
+
+
 def sources(repo: str) -> tuple[str, ...]:
     """Where each published evaluation of a checkpoint stands, and when it was read there; empty where none is."""
     return tuple(

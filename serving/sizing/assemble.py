@@ -27,7 +27,7 @@ from serving.sizing.plan import (
     Throughput,
     Workload,
 )
-from serving.sizing.predict import Predictor, predicted, significant
+from serving.sizing.predict import Predictor, predicted, significant, worse
 from serving.sizing.size_options import Options, further_of
 from serving.sizing.sized_model import SizedModel
 from serving.vllm.serve_options import ServeOptions
@@ -67,6 +67,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         images=images(case, predictor),
         drafts=drafts(case),
         further=further_of(options),
+        at_worst=worse(case, outcome, throughput) if throughput and with_curve else None,
         **(beyond_one_load(predictor, options, price) if predictor and with_curve else {}),
     )
 

@@ -154,6 +154,21 @@ class OneRequest(Record):
     """Its share of the machine there."""
 
 
+class AtWorst(Record):
+    """The workload where the KV cache is as small as its error allows, and fewer requests run at once."""
+
+    kv_cache_gib: float
+    """Of one GPU, with every memory term at its worst."""
+    num_blocks: int
+    """Of that, on each GPU."""
+    running: int = Field(ge=0)
+    """Requests that run at once; 0 where a server with so little does not start."""
+    ttft_s: Positive | None
+    """To the first token, the wait of those among it that find no room; null where it does not start."""
+    output_tokens_per_s: Positive | None
+    """All requests together; null where it does not start."""
+
+
 class Images(Record):
     """The images of a request, which are among its input tokens."""
 
@@ -265,6 +280,8 @@ class Plan(Document):
     """The whole checkpoint: what is downloaded and kept on disk."""
     one_request: OneRequest | None = Field(default=None, exclude_if=lambda value: value is None)
     """Absent in rankings and where no speed is predicted."""
+    at_worst: AtWorst | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Absent where as many run at once with the KV cache at its worst, in rankings, and where no speed is predicted."""
     images: Images | None = Field(default=None, exclude_if=lambda value: value is None)
     """Absent where none were asked for."""
     drafts: Drafts | None = Field(default=None, exclude_if=lambda value: value is None)

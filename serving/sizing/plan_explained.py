@@ -112,6 +112,7 @@ def speed(plan: Plan) -> str:
             f"  TTFT = {s.ttft_s:.3f} s: {before_it(s.concurrency)}",
             f"  output = {s.concurrency} x {load.output_tokens:,} / (TTFT + {load.output_tokens - 1:,} x TPOT) = "
             f"{s.output_tokens_per_s:,.1f} tokens/s, within a factor {s.band:g} either way",
+            *worst_line(plan),
             f"  basis: {s.basis}",
             "  against concurrency:",
             *(
@@ -121,6 +122,21 @@ def speed(plan: Plan) -> str:
             ),
         ]
     )
+
+
+def worst_line(plan: Plan) -> list[str]:
+    """What runs at once with every memory term at its worst, where that is less."""
+    worst, m = plan.at_worst, plan.memory
+    if worst is None:
+        return []
+    left = f"{m.kv_cache_gib:.3f} - {m.kv_cache_less_gib:.3f} GiB"
+    blocks = f"  at worst: {left} for the KV cache = {worst.num_blocks:,} blocks"
+    if worst.ttft_s is None or worst.output_tokens_per_s is None:
+        return [f"{blocks}, too few to start with"]
+    return [
+        f"{blocks}, running = {worst.running}, TTFT = {worst.ttft_s:.3f} s, "
+        f"output = {worst.output_tokens_per_s:,.1f} tokens/s"
+    ]
 
 
 def riding(concurrency: int) -> str:

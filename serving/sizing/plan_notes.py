@@ -281,7 +281,8 @@ def price_notes(machine: Machine, price: Price | None, options: Options, today: 
     if price is None:
         region = options.region or DEFAULT_REGION
         return [
-            f"corral has no price for {machine.name} in {region}; ask AWS: corral prices --refresh --region {region}"
+            f"corral has no price for {machine.name} in {region}, where it may not be sold at all; ask AWS: "
+            f"corral prices --refresh --region {region}"
         ]
     lines = []
     if price.purchase == "capacity-block":

@@ -177,9 +177,23 @@ def speed_lines(plan: Plan) -> str:
                 f"at about {counted(plan.saturation_concurrency, 'request')} at once{at_saturation(plan)}",
             ),
         )
+    if plan.at_worst:
+        rows.insert(2, ("at worst", at_worst(plan)))
     if speed.running < load.concurrency:
         rows.insert(1, ("running", f"{speed.running} at once; the others wait for KV cache"))
     return title + "\n" + table(rows)
+
+
+def at_worst(plan: Plan) -> str:
+    """What becomes of them where the KV cache is as small as it may be."""
+    worst = plan.at_worst
+    assert worst is not None
+    cache = f"with {worst.kv_cache_gib:.2f} GiB for the KV cache"
+    if worst.ttft_s is None:
+        return f"{cache} it does not start"
+    return (
+        f"{cache} {worst.running} of the {plan.workload.concurrency} run at once: TTFT {worst.ttft_s:.2f} s"
+    )
 
 
 def ttft(speed: Throughput) -> str:

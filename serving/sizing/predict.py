@@ -7,6 +7,7 @@ from math import ceil
 from typing import NamedTuple
 
 from infra.catalog import is_relinked
+from infra.hardware import GIB
 from serving.model.bands import unfitted
 from serving.model.calibration import fitted
 from serving.model.draft import Drafting, drafting
@@ -18,7 +19,7 @@ from serving.sizing.batching import Room, StepTime
 from serving.sizing.fit import Outcome
 from serving.sizing.gpu_pool import KV_BYTES, lora_bytes, offloaded_bytes
 from serving.sizing.memory_pool import Case
-from serving.sizing.plan import CurvePoint, Throughput
+from serving.sizing.plan import AtWorst, CurvePoint, Throughput
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel
 
@@ -47,6 +48,24 @@ def predicted(predictor: "Predictor", options: Options) -> Throughput:
         basis=speed.basis,
         running=speed.running,
         band=speed.band,
+    )
+
+
+def worse(case: Case, outcome: Outcome, expected: Throughput) -> AtWorst | None:
+    """What becomes of the workload with the KV cache at the bad end of its band; None where as many run at once."""
+    if outcome.kv_bytes is not None:  # it is as large as was said
+        return None
+    kv_gib = outcome.kv_gib - outcome.budget.error_less_gib
+    small = replace(outcome, kv_gib=kv_gib, num_blocks=outcome.layout.blocks(max(0.0, kv_gib) * GIB))
+    there = Predictor(case, small).at(case.options.concurrency) if outcome.sure else None
+    if there and there.running >= expected.running:
+        return None
+    return AtWorst(
+        kv_cache_gib=round(max(0.0, kv_gib), 3),
+        num_blocks=small.num_blocks,
+        running=there.running if there else 0,
+        ttft_s=significant(there.ttft_s) if there else None,
+        output_tokens_per_s=significant(there.output_tokens_per_s) if there else None,
     )
 
 

@@ -13,9 +13,9 @@ from infra.errors import EndpointError, HostError, UsageError
 from infra.hardware import Machine, linked, owned
 from infra.prices import DEFAULT_REGION, ON_DEMAND, HourlyPrice, price_of
 from infra.record import Record
-from serving.model import lora
+from serving.model import evaluations, lora
 from serving.model.families import Family, check_version
-from serving.model.models import model, models
+from serving.model.models import Model, model, models
 from serving.sizing.asked_adapters import check_machine, with_adapters
 from serving.sizing.asked_draft import draft_of
 from serving.sizing.asked_images import with_images
@@ -23,12 +23,15 @@ from serving.sizing.assemble import assemble, refused, workload
 from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan, Price, Workload
+from serving.sizing.predict import Predictor, predicted
 from serving.sizing.size_options import Options, check_context, check_further, check_named, check_precision
 from serving.sizing.sized_model import SizedModel, from_contents, from_table, named, precisions
 from serving.sizing.this_machine import local_machine, unasked
 from serving.vllm.versions import rules
 
 OWNED_COUNTS = (1, 2, 4, 8)
+MUCH_FASTER = 1.25
+"""From so many times the tokens a second on another precision of the same machine is told."""
 
 
 class Ranking(Record):
@@ -56,7 +59,7 @@ def answer_for(model_name: str, precision: str | None, machine_name: str, option
         subject = stored(model_name, options.vllm_version)
         check_stored(precision, subject)
         return plan_stored(subject, machine_name, options)
-    check_precision(precision, model(model_name).name)
+    check_precision(precision, called(model_name).name)
     machine = on(machine_name)
     if machine.kind == "local" and machine.gpu is None and (there := unasked()):
         # A folder, such as the demo's toy, may be meant for the CPU all the same.
@@ -73,10 +76,21 @@ def ranking_for(model_name: str, precision: str | None, options: Options) -> Ran
             "A checkpoint is sized on one machine.",
             f"corral size {pasted(model_name)} --on local{again(options)}, or --on 8xH100",
         )
-    check_precision(precision, model(model_name).name)
+    check_precision(precision, called(model_name).name)
     if options.gpu_link:
         raise UsageError("--gpu-link is of one machine.", f"Name it: --on 2xRTX-A6000{again(options)}")
     return ranking(model_name, precision, checked_for(model(model_name).family, options))
+
+
+def called(model_name: str) -> Model:
+    """The model of that name. Raises UsageError for another, and for what its server calls it to its clients."""
+    for known in models().values():
+        if model_name == known.family.served_name.format(name=known.name) != known.name:
+            raise UsageError(
+                f"{model_name!r} is what a server of {known.name} is asked for, and no name of a model here.",
+                f"Did you mean {known.name}?",
+            )
+    return model(model_name)
 
 
 def checked_for(family: Family, options: Options) -> Options:
@@ -174,8 +188,35 @@ def answer(model_name: str, precision: str | None, machine: Machine, options: Op
     else:
         best = plan(named(model_name, precision), machine, options, with_curve=True)
     if best.fits:
-        return best
+        return best.model_copy(update={"notes": (*best.notes, *faster(best, machine, options))})
     return best.model_copy(update={"notes": (*best.notes, *alternatives(best, machine, options))})
+
+
+def faster(best: Plan, machine: Machine, options: Options) -> tuple[str, ...]:
+    """The precision that is fastest on that machine at that load, where it is much faster than the plan's."""
+    if best.throughput is None or machine.gpu is None:
+        return ()
+    here = {precision: named(best.model, precision) for precision in precisions(best.model)}
+    ways = {precision: way_that_works(subject, machine, options) for precision, subject in here.items()}
+    speeds = {
+        precision: (predicted(Predictor(*way), way[0].options), way[1].verdict)
+        for precision, way in ways.items()
+        if way and precision != best.precision
+    }
+    fastest = max(speeds, key=lambda each: speeds[each][0].output_tokens_per_s, default=None)
+    if fastest is None:
+        return ()
+    speed, verdict = speeds[fastest]
+    gain = speed.output_tokens_per_s / best.throughput.output_tokens_per_s
+    if gain < MUCH_FASTER:
+        return ()
+    tightly = ", tightly" if verdict == "tight" else ""
+    return (
+        f"{fastest} fits here too{tightly}, and is {gain:.1f} times as fast (modelled): "
+        f"{speed.output_tokens_per_s:,.0f} tokens/s, TTFT {speed.ttft_s:.2f} s"
+        f"{evaluations.beside(here[fastest].repo, here[best.precision].repo, best.precision)}: "
+        f"corral size {best.model} --precision {fastest} --on {machine.name}{again(options)}",
+    )
 
 
 def alternatives(failed: Plan, machine: Machine, options: Options) -> tuple[str, ...]:

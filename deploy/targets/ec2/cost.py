@@ -58,8 +58,15 @@ def check_limit(order: Order) -> None:
 
 
 def stored_sentence(order: Order) -> str:
-    """What it costs by the prices stored here, before AWS is asked."""
-    return f"{cost_sentence(order, by_stored(order))} (by prices stored here; AWS is asked before the launch)"
+    """What it costs by the prices stored here, before AWS is asked; where none is, whether it is sold there neither."""
+    found = by_stored(order)
+    known = [rate.spot for rate in found.rates]
+    priced_later = [each for each in found.spots if each.purchase != "capacity-block" and each not in known]
+    unknown = {each.region for each in priced_later}
+    ask = "".join(
+        f"; sold there at all? corral prices --refresh --region {region}" for region in sorted(unknown)
+    )
+    return f"{cost_sentence(order, found)} (by prices stored here; AWS is asked before the launch{ask})"
 
 
 def cost_sentence(order: Order, found: Priced) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from deploy.targets.checkup import checkups, failure, tried
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import documents, ordering, rental
+from deploy.targets.ec2 import documents, granted, ordering, rental
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.place import Checkup
 from infra import day, prices
@@ -35,6 +35,7 @@ def examined(deployment: Deployment | None, wishes: Ec2Options) -> Iterator[Chec
         yield Checkup(
             name="account", outcome="warning", found=f"not looked at: {OF_AN_ACCOUNT}", fix=LOOK_AGAIN
         )
+        yield from of_any_account(deployment, wishes)
 
 
 def programs() -> str:
@@ -62,6 +63,23 @@ def price_age(region: str) -> Checkup:
     found = f"{len(here)} stored for {region}, the newest {counted(min(here), 'day')} old"
     return Checkup(
         name="prices", outcome="warning" if is_old else "ok", found=found, fix=fix if is_old else ""
+    )
+
+
+def of_any_account(deployment: Deployment, wishes: Ec2Options) -> Iterator[Checkup]:
+    """What must be granted, whoever's account it will be: what somebody has to ask for, and AWS takes days over."""
+    try:
+        order = ordering.order(deployment, wishes)
+    except CorralError as error:
+        yield failure("order", error)
+        return
+    if quota := granted.quota_sentence(order):
+        yield Checkup(
+            name="quota", outcome="warning", found=f"it takes {quota}", fix=granted.ask_for_more(order)
+        )
+    fix = f"The least policy, for an admin: {granted.policy_line(order, wishes)}"
+    yield Checkup(
+        name="rights", outcome="warning", found="of corral in AWS: not known to be granted", fix=fix
     )
 
 

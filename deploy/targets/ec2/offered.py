@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import documents, dry_run, ordering, prerequisites
+from deploy.targets.ec2 import documents, dry_run, granted, ordering, prerequisites
 from deploy.targets.ec2.cost import stored_sentence
 from deploy.targets.ec2.options import Ec2Options
 from infra.aws.stored_prices import refreshed
@@ -34,15 +34,21 @@ def stored_cost(deployment: Deployment, wishes: Ec2Options) -> str:
 
 
 def outlined(deployment: Deployment, wishes: Ec2Options) -> tuple[str, ...]:
-    """Where it would be, until when, and what would be made; asks nobody, so that whose account it is is not known."""
+    """Where it would be, until when, what would be made, and what the account must have granted for it.
+
+    Asks nobody, so that neither whose account it is is known, nor what that has.
+    """
     order = ordering.order(deployment, wishes)
     asked = dry_run.changes(order, *dry_run.places(order))
     made = Counter(request.operation for request in asked if request.changes)
     idle = f", or {order.idle_minutes} minutes without a request" if order.idle_minutes else ""
+    quota = granted.quota_sentence(order)
     return (
         f"where: {' or '.join(order.zones or order.regions)}, in the account of your credentials",
         f"end: {order.ttl_minutes / 60:g} hours after the launch{idle}",
         f"makes: {', '.join(f'{count}x {name}' if count > 1 else name for name, count in made.items())}",
+        *([f"quota: it takes {quota}"] if quota else []),
+        f"rights: {granted.policy_line(order, wishes)}",
     )
 
 

@@ -205,7 +205,7 @@ def sold(plan: Plan) -> Machine:
     of_it = f" ({size_again(plan, there[0].instance_type)})" if there else ""
     raise UsageError(
         f"EC2 sells no {name}. Nearest: {said(there)}.",
-        f"Plan for one of these{of_it}, or use {name} that you own: --target ssh --host gpu-1",
+        f"Plan for one{of_it}, or use one of your own: --target ssh --host gpu-1",
     )
 
 
