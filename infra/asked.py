@@ -255,7 +255,7 @@ def refusal(record: type[Asked], error: ValidationError, given: Mapping[str, Any
 def in_percent(record: type[Asked], field: str, value: object) -> str:
     """How a share is typed that was typed as percent, without the sign; empty where it is none."""
     info = record.model_fields[field]
-    if not is_share(info) or not isinstance(value, int | float | Decimal) or not 2 <= value <= 100:
+    if not is_share(info) or not isinstance(value, int | float | Decimal) or not 5 <= value <= 100:
         return ""
     share = Decimal(str(value)) / 100
     limits = [(name, getattr(each, name)) for each in checks(info) for name in BOUNDS if hasattr(each, name)]

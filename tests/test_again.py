@@ -138,6 +138,9 @@ def test_the_ranking_leads_to_the_plan_it_ranked(capsys: pytest.CaptureFixture[s
     run([*shlex.split(step), "--json"])
     planned = json.loads(capsys.readouterr().out)
     drawn = {"curve", "saturation_concurrency"}
+    *same, quicker = planned.pop("notes")
+    assert same == ranked.pop("notes")
+    assert quicker.startswith("nvfp4 fits ")
     assert {key: planned[key] for key in ranked if key not in drawn} == {
         key: ranked[key] for key in ranked if key not in drawn
     }
