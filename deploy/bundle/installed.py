@@ -26,6 +26,7 @@ def keep_sums(place: Path, kept: Mapping[str, Kept], manifest_sha256: str) -> No
         }
         layout = in_folder(place / folder)
         layout.own.mkdir(exist_ok=True)
+        layout.own.chmod(0o755)  # whoever installs it: a server reads there as another user
         checksums.write(layout.manifest, Manifest("", "", files, others={}, bundle=manifest_sha256))
 
 
