@@ -295,7 +295,7 @@ def test_a_probe_reads_its_responses_to_the_token(endpoint: Endpoint, tmp_path: 
         4, {}, 64, {"length": 4},
     )  # fmt: skip
     assert (report.input_tokens, report.exact_input_fraction) == (160, 1.0)
-    assert report.chunks == 64
+    assert 4 < report.chunks <= 64  # on a busy machine it sends several tokens in one event
 
 
 def test_a_probe_sends_it_no_prompt_that_its_context_has_no_room_for(
