@@ -482,7 +482,9 @@ def test_what_is_no_checkpoints_own_is_not_packed_however_it_is_called(name: str
 @pytest.mark.parametrize("name", ["a" * 240 + ".safetensors", "Model-00001-of-00002.safetensors"])
 def test_a_model_no_bundle_can_name_is_one_sentence(name: str, root: Path) -> None:
     model = root / "model"
-    (model / name).write_bytes((2).to_bytes(8, "little") + b"{}")  # of no weights: it is the plan's model all the same
+    (model / name).write_bytes(
+        (2).to_bytes(8, "little") + b"{}"
+    )  # of no weights: it is the plan's model all the same
     index = json.loads((model / "model.safetensors.index.json").read_text())
     index["weight_map"]["again"] = name
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
