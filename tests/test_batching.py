@@ -269,6 +269,14 @@ def full() -> tuple[Question, Choice]:
     return question, choice
 
 
+def test_what_takes_more_machines_than_may_be_is_sought_no_further(full: tuple[Question, Choice]) -> None:
+    question, choice = full
+    whole = simulated(question, choice)
+    assert (choice.machines, whole.machines) == (2, 3)
+    assert simulated(question, choice, at_most=3) == whole
+    assert simulated(question, choice, at_most=2) == whole.model_copy(update={"tail": None})
+
+
 def test_a_machine_that_is_there_is_filled_as_far_as_slow_requests_allow(
     full: tuple[Question, Choice],
 ) -> None:

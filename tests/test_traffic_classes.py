@@ -13,7 +13,7 @@ from serving.probe.lengths import Lengths
 from serving.sizing.batching import arriving, served
 from serving.sizing.capacity import Choice, ClassTail, Question, Tail
 from serving.sizing.capacity_load import options_of, replicas
-from serving.sizing.capacity_search import replica_plan
+from serving.sizing.capacity_search import replica_plan, settled
 from serving.sizing.capacity_tail import SEED, SIMULATED, Replica, broken, stream
 from serving.sizing.carried_by import carried_by
 from serving.sizing.fit import best_outcome
@@ -265,3 +265,24 @@ def test_what_is_printed_says_each_classs_tail(capsys: pytest.CaptureFixture[str
     assert float(rag[0]) <= 5
     assert float(rag[1]) <= 60
     assert f" --class {TYPED[0]} --class {TYPED[1]} " in out.splitlines()[-1]
+
+
+def test_what_slow_requests_make_dear_is_sought_no_further_and_the_first_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two machines the second takes more than the first costs: how many more, nobody asks."""
+    question = Question(
+        model="scout",
+        traffic=traffic_of("chat=70%,2k/300,ttft=1", "law=30%,20k/800"),
+        promise=Promise(tpot_s=0.1, spare_machines=1),
+        machines=("g7e.2xlarge", "g7e.4xlarge"),
+        precision="nvfp4",
+    )
+    sizes = ServerSizes(question.promise, question.traffic)
+    first, second = settled(question, sizes)
+    assert (first.machine, first.machines, first.tail is None) == ("g7e.2xlarge", 28, False)
+    assert (second.machine, second.machines, second.tail) == ("g7e.4xlarge", 25, None)
+    monkeypatch.setattr("serving.sizing.capacity_search.most_below", lambda *_: None)
+    whole, other = settled(question, ServerSizes(question.promise, question.traffic))
+    assert whole == first
+    assert (other.machines, other.tail is None) == (28, False)

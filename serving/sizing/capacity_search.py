@@ -170,13 +170,23 @@ def ranked(question: Question, sizes: ServerSizes) -> tuple[Choice, ...]:
 def settled(question: Question, sizes: ServerSizes) -> list[Choice]:
     """Every choice, the best first, which is simulated: where its slow requests take more machines, another may be.
 
-    So are those of nearly its cost.
+    So are those of nearly its cost. What slow requests make dearer than that is told no closer.
     """
     choices = in_order(question, list(all_choices(question, sizes)))
     while (unsure := next((each for each in nearly(choices) if each.tail is None), None)) is not None:
-        known = [simulated(question, each, sizes) if each is unsure else each for each in choices]
-        choices = in_order(question, known)
+        closer = simulated(question, unsure, sizes, most_near(unsure, choices))
+        choices = in_order(question, [closer if each is unsure else each for each in choices])
     return heeding_the_worst(question, choices, sizes)
+
+
+def most_near(choice: Choice, choices: list[Choice]) -> int | None:
+    """The most machines of a choice that cost nearly as little as the best that is simulated; None where none is."""
+    found = [
+        most_below(NEARLY * least, choice, each)
+        for each in choices
+        if each.tail and each.feasible and is_alike(each, choice) and (least := cost_of(each, choice))
+    ]
+    return min((most for most in found if most), default=None)
 
 
 def surest_simulated(question: Question, choices: list[Choice], sizes: ServerSizes) -> list[Choice]:
@@ -188,9 +198,18 @@ def surest_simulated(question: Question, choices: list[Choice], sizes: ServerSiz
         least = min(others, key=lambda each: worst_cost(each, first), default=None)
         if least is None or least.tail or worst_cost(least, first) * NEARLY > worst_cost(first, least):
             break
-        known = at_worst_simulated(question, simulated(question, least, sizes), sizes)
+        most = most_below(worst_cost(first, least) / NEARLY, least, first)
+        known = simulated(question, least, sizes, most)
+        if known.tail:
+            known = at_worst_simulated(question, known, sizes, most)
         choices = [first, *in_order(question, [known if each is least else each for each in rest])]
     return choices
+
+
+def most_below(usd_per_month: Decimal, choice: Choice, other: Choice) -> int | None:
+    """The most machines of a choice that cost no more than that; None where that, or their price, is not known."""
+    cost = cost_of(choice, other)
+    return int(usd_per_month / (cost / choice.machines)) if cost and usd_per_month.is_finite() else None
 
 
 def nearly(choices: list[Choice]) -> list[Choice]:

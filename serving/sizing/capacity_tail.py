@@ -21,9 +21,16 @@ SEED = 20261129
 """Of the arrivals and their lengths: the same question has the same answer."""
 
 
-def simulated(question: Question, choice: Choice, sizes: ServerSizes | None = None) -> Choice:
-    """The choice with its tail, on as many machines as that takes; or why no number of them keeps the promise."""
+def simulated(
+    question: Question, choice: Choice, sizes: ServerSizes | None = None, at_most: int | None = None
+) -> Choice:
+    """The choice with its tail, on as many machines as that takes; or why no number of them keeps the promise.
+
+    Where it takes more than `at_most` it is sought no further: the choice is on one more, without a tail.
+    """
     replica = Replica(question, choice, sizes or ServerSizes(question.promise, question.traffic))
+    if at_most is not None and replica.broken_on(max(at_most, choice.machines)):
+        return on(choice, max(at_most, choice.machines) + 1, None)
     machines = fewest(replica, choice.machines)
     if machines is None:
         why = f"however many: {replica.broken_on(choice.machines)}"
@@ -31,13 +38,20 @@ def simulated(question: Question, choice: Choice, sizes: ServerSizes | None = No
     return on(choice, machines, replica.tail(machines))
 
 
-def at_worst_simulated(question: Question, choice: Choice, sizes: ServerSizes | None = None) -> Choice:
-    """The choice with as many machines at worst as slow requests take then, each started as it is planned."""
+def at_worst_simulated(
+    question: Question, choice: Choice, sizes: ServerSizes | None = None, at_most: int | None = None
+) -> Choice:
+    """The choice with as many machines at worst as slow requests take then, each started as it is planned.
+
+    Where they are more than `at_most` they are sought no further: they are one more.
+    """
     worst = choice.at_worst
     if worst is None or not question.promise.is_made_to(question.traffic):
         return choice
     sizes = sizes or ServerSizes(question.promise, question.traffic)
-    machines = fewest(Replica(question, choice, sizes, at_worst=True), worst.machines)
+    replica = Replica(question, choice, sizes, at_worst=True)
+    is_beyond = at_most is not None and replica.broken_on(max(at_most, worst.machines))
+    machines = max(at_most or 0, worst.machines) + 1 if is_beyond else fewest(replica, worst.machines)
     if machines is None:
         return choice.model_copy(update={"at_worst": None})
     more = {"machines": machines, "usd_per_month": monthly(choice.usd_per_hour, machines)}
@@ -131,7 +145,7 @@ def most_filled(replica: "Replica", full: float) -> float | None:
     return low
 
 
-def on(choice: Choice, machines: int, tail: Tail) -> Choice:
+def on(choice: Choice, machines: int, tail: Tail | None) -> Choice:
     """The choice on that many machines, and on no fewer at worst."""
     worst = choice.at_worst
     if worst and worst.machines < machines:
