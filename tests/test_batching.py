@@ -157,15 +157,18 @@ def choice_of(question: Question, name: str, precision: str, tensor: int) -> tup
     ],
 )
 def test_its_mean_is_the_models(name: str, precision: str, tensor: int, further: dict[str, object]) -> None:
-    """The two reckon one engine: TPOT at the planned peak within 4 %, as the arrivals fall."""
+    """The two reckon one engine: TPOT at the planned peak within 2 %, over four streams: of each it varies by 3."""
     more = {"further": FurtherOptions.model_validate(further)}
     question = seen(asked(2, tpot_s=0.05, spare_machines=1).model_copy(update=more))
     choice, predictor, limits = choice_of(question, name, precision, tensor)
     rate = 4 / ((choice.machines - 1) * choice.replicas_per_machine)
     lengths = question.traffic.input_tokens, question.traffic.output_tokens
-    found = served(arriving(rate, 1500, *lengths, seed=3), predictor.steps(), limits)[150:]
-    mean = sum(each.tpot_s for each in found) / len(found)
-    assert mean == pytest.approx(choice.tpot_s, rel=0.04)
+    found = [
+        each.tpot_s
+        for seed in range(4)
+        for each in served(arriving(rate, 1500, *lengths, seed), predictor.steps(), limits)[150:]
+    ]
+    assert sum(found) / len(found) == pytest.approx(choice.tpot_s, rel=0.02)
 
 
 @pytest.mark.parametrize(

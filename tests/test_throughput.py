@@ -472,11 +472,13 @@ def test_what_stands_behind_a_prediction(
 
 
 def test_every_measured_cell_is_met() -> None:
-    """Within 12 %, which is less than the band of a GPU with figures."""
-    missed = {
-        cell: ratio for cell, ratio in ratios(cells(), current()).items() if not 1 / 1.12 <= ratio <= 1.12
-    }
-    assert missed == {}
+    """Within 10 %, which is less than the band of a GPU with figures, but for one: predicted 28.68 ms as 25.8."""
+    missed = [
+        (cell.source, cell.on, cell.output_tokens, cell.tpot_ms, round(ratio, 3))
+        for cell, ratio in ratios(cells(), current()).items()
+        if not 1 / 1.1 <= ratio <= 1.1
+    ]
+    assert missed == [("sim-to-real", "2xH100", 1448, 28.68, 0.898)]
 
 
 @pytest.mark.parametrize("name", FITTED)
