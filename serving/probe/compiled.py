@@ -70,6 +70,7 @@ class Batch(ctypes.Structure):
         ("handed", ctypes.c_int32),
         ("timer", ctypes.c_int32),
         ("looked_ns", ctypes.c_int64),
+        ("heard_ns", ctypes.c_int64),
         ("due_ns", ctypes.c_int64),
         ("late_us", ctypes.c_int64),
         ("lags_us", ctypes.c_int64 * READS),

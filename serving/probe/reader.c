@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 enum { READS = 256, READ_BYTES = 65536, ROOM_BYTES = 1 << 20, STAMPS = 256, REST_NS = 50000 };
-enum { BEAT_NS = 20000000, AFTER_NS = 30000000 };
+enum { BEAT_NS = 20000000, AFTER_NS = 30000000, MOST_NS = 100000000 };
 static const int TIMESTAMPNS = 35; // clock.py says why, and when a stamp is not believed
 static const int64_t MOST_AHEAD_NS = 1000000, MOST_LAG_NS = 600000000000;
 
@@ -32,7 +32,7 @@ struct handed { // what Python must look at: `bytes` of data, or a negative errn
 
 struct batch { // Batch in compiled.py is its mirror
     int32_t counted, unstamped, handed, timer;
-    int64_t looked_ns, due_ns, late_us;
+    int64_t looked_ns, heard_ns, due_ns, late_us;
     int64_t lags_us[READS];
     struct handed reads[READS];
     char data[ROOM_BYTES];
@@ -63,7 +63,7 @@ int begin(int poller, struct batch *batch) {
         return code;
     }
     batch->timer = timer;
-    batch->looked_ns = monotonic_ns();
+    batch->looked_ns = batch->heard_ns = monotonic_ns();
     ring_at(batch, batch->looked_ns + BEAT_NS);
     return 0;
 }
@@ -141,15 +141,19 @@ static int64_t read_once(struct stream *stream, int64_t offset_ns, struct batch 
 // event costs more than the event. offset_ns is CLOCK_REALTIME - CLOCK_MONOTONIC.
 //
 // All that had come by looked_ns has been read. late_us is how late the timer was, or -1 where it did not ring: while
-// tokens come it waits longer than most engines between their steps, since to be woken costs more than to set it.
+// tokens come it waits longer than most engines between their steps, since to be woken costs more than to set it; in a
+// silence half as long again as that has lasted, so that what comes then was unwatched for a third of it, or MOST_NS.
 void drain(int poller, int64_t offset_ns, int rests, struct batch *batch) {
     struct epoll_event ready[READS];
     int used = 0, all = 1;
     int64_t began_ns = monotonic_ns();
     batch->counted = batch->unstamped = batch->handed = 0;
     batch->late_us = batch->timer < 0 || began_ns < batch->due_ns ? -1 : (began_ns - batch->due_ns) / 1000;
-    if (batch->timer >= 0 && began_ns > batch->due_ns - BEAT_NS)
-        ring_at(batch, began_ns + (batch->late_us < 0 ? AFTER_NS : BEAT_NS));
+    if (batch->timer >= 0 && batch->late_us >= 0) {
+        int64_t half_ns = (began_ns - batch->heard_ns) / 2;
+        ring_at(batch, began_ns + (half_ns < BEAT_NS ? BEAT_NS : half_ns > MOST_NS ? MOST_NS : half_ns));
+    } else if (batch->timer >= 0 && (began_ns > batch->due_ns - BEAT_NS || began_ns < batch->due_ns - AFTER_NS))
+        ring_at(batch, began_ns + AFTER_NS);
     while (!batch->handed && batch->counted < READS) {
         int found = epoll_wait(poller, ready, READS - batch->counted, 0);
         if (found <= 0) {
@@ -169,5 +173,6 @@ void drain(int poller, int64_t offset_ns, int rests, struct batch *batch) {
                 look_at(poller, EPOLL_CTL_MOD, stream);
         }
     }
+    if (batch->counted + batch->handed) batch->heard_ns = began_ns;
     if (all && batch->counted + batch->handed < READS) batch->looked_ns = began_ns;
 }
