@@ -35,7 +35,7 @@ def planned(folder: Path, *more: str) -> Path:
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of five machines, one of them spare, at $12,275 a month."""
+    """Of five machines, one of them spare, at $12,275 a month, and $30.65 for the volume and address of each."""
     return planned(tmp_path_factory.mktemp("five"), "--on", "g7e.2xlarge", "--spare", "1")
 
 
@@ -68,7 +68,7 @@ def test_five_machines_are_compared_at_their_own_traffic(
     capsys.readouterr()
     assert run(["compare", "--plan", str(five), "--json"]) == 0
     found = Comparison.parse(capsys.readouterr().out, "stdout")
-    assert found.self_hosted.usd_per_month == Decimal("12275.388")
+    assert found.self_hosted.usd_per_month == Decimal("12275.388") + 5 * Decimal("30.65")
     assert (found.knobs.replicas, found.self_hosted.mtok_per_month) == (Decimal(5), Decimal("6832.8"))
     assert found.machine == "g7e.2xlarge"
     assert said(found, "replicas") == (
@@ -111,7 +111,10 @@ def test_a_machine_with_several_servers_serves_as_much_as_all_of_them(tmp_path: 
 
 
 def test_a_fleet_of_unequal_machines_costs_what_all_of_them_do(five: Path) -> None:
-    """1 of $9 and 3 of $5 that carry half as much: $24 an hour, and 2.5 times what the first does."""
+    """1 of $9 and 3 of $5 that carry half as much: $24 an hour, and 2.5 times what the first does.
+
+    Each with a volume and an address, of $30.65 a month together.
+    """
     machines = (
         Machines(name="a", count=1, servers=1, times=1.0, usd_per_hour=Decimal(9)),
         Machines(name="b", count=3, servers=2, times=0.5, usd_per_hour=Decimal(5)),
@@ -120,7 +123,7 @@ def test_a_fleet_of_unequal_machines_costs_what_all_of_them_do(five: Path) -> No
     one = Plan.read(five)
     found = compared(one.model_copy(update={"carried": carried}), utilisation=Decimal("0.5"))
     alone = compared(one.model_copy(update={"carried": None}), utilisation=Decimal("0.5"))
-    assert found.self_hosted.usd_per_month == 24 * 730
+    assert found.self_hosted.usd_per_month == 24 * 730 + 4 * Decimal("30.65")
     assert float(found.self_hosted.capacity_mtok_per_month) == pytest.approx(
         2.5 * float(alone.self_hosted.capacity_mtok_per_month)
     )

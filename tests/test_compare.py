@@ -28,10 +28,12 @@ DAY = date(2026, 11, 24)
 PLAN = Plan.read(DATA / "plan.json")  # Scout INT4 on g5.12xlarge at $5.672/h
 PROBE = ProbeReport.read(DATA / "probe.json")  # 1,500 output tokens/s, 750 in and 250 out a request
 SONNET, HAIKU = "claude-sonnet-5-5", "claude-haiku-5-5"
+ALONE = {"storage_gb": Decimal(0), "public_addresses": Decimal(0)}
+"""The machine alone: what EC2 bills beside it is test_beside_hours's."""
 
 
 def compared(plan: Plan = PLAN, probe: ProbeReport | None = PROBE, **question: Any) -> Comparison:
-    asked = {"claude_models": (SONNET,), "token_ratio": Decimal(1)} | question
+    asked = {"claude_models": (SONNET,), "token_ratio": Decimal(1)} | ALONE | question
     return compare(plan, Measured(probe) if probe else None, Question.model_validate(asked), DAY)
 
 
@@ -443,7 +445,7 @@ def test_without_a_probe_the_plans_prediction_is_used_and_labelled() -> None:
 
 
 def test_every_assumption_says_whose_it_is() -> None:
-    found = compared(utilisation=Decimal("0.5"))
+    found = compared(utilisation=Decimal("0.5"), storage_gb=None, public_addresses=None)
     whose = {each.name: each.whose for each in found.assumptions}
     placeholder = "our placeholder, not your value"
     assert whose == {
@@ -455,9 +457,11 @@ def test_every_assumption_says_whose_it_is() -> None:
         "hours_per_month": "ours",
         "replicas": placeholder,
         "ops_fte": placeholder,
-        "storage_gb": placeholder,
+        "storage_gb": "ours",
         "egress_gb": placeholder,
         "other_usd_per_month": placeholder,
+        "usd_per_storage_gb_month": "list price",
+        "public_addresses": "ours",
         "claude_prices": "list price",
         "cache_read": placeholder,
         "claude_cache_write": placeholder,
@@ -479,7 +483,8 @@ def command(*more: str) -> list[str]:
 
 
 def test_the_command_prints_the_machine_interface(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(command("--claude-model", HAIKU, "--token-ratio", "1", "--utilisation", "0.5", "--json")) == 0
+    alone = ("--storage-gb", "0", "--public-addresses", "0")
+    assert run(command("--claude-model", HAIKU, "--token-ratio", "1", "--utilisation", "0.5", "--json", *alone)) == 0
     found = json.loads(capsys.readouterr().out)
     own = {
         name: found["self_hosted"][name] for name in ("usd_per_hour", "usd_per_mtok_output", "utilisation")

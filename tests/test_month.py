@@ -35,10 +35,12 @@ PLAN = Plan.read(DATA / "plan.json")  # Scout INT4 on g5.12xlarge at $5.672/h
 PROBE = ProbeReport.read(DATA / "probe.json")  # 1,500 output tokens/s, 750 in and 250 out a request
 SONNET, HAIKU = "claude-sonnet-5-5", "claude-haiku-5-5"
 CENT = Decimal("0.01")
+ALONE = {"storage_gb": "0", "public_addresses": "0"}
+"""The machine alone: what EC2 bills beside it is test_beside_hours's."""
 
 
 def compared(plan: Plan = PLAN, on: date = DAY, **typed: Any) -> Comparison:
-    asked = {"claude_models": (SONNET,), "token_ratio": "1"} | typed
+    asked = {"claude_models": (SONNET,), "token_ratio": "1"} | ALONE | typed
     return compare(plan, Measured(PROBE), Question.of(asked), on)
 
 

@@ -90,6 +90,7 @@ def test_an_owned_machine_is_written_off_powered_and_housed() -> None:
         "power_usd": Decimal("1116.9"),
         "hosting_usd": 500,
         "storage_usd": 0,
+        "address_usd": 0,
         "egress_usd": 0,
         "other_usd": 0,
         "people_usd": 0,

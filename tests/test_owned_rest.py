@@ -38,9 +38,9 @@ def test_what_is_missing_is_said_with_what_would_carry_it(
     assert code == 3
     assert "1.46 REQUESTS/S ARE MISSING: they carry 7.67 of 9.13 at peak, scout int4" in lines
     said_of_it = (
-        "For the rest, in int4: rent 1x g7e.12xlarge (2x RTX-PRO-6000), $6,049 a month in us-east-1, or 1 more "
-        "8xA100-40GB. At worst: rent 11x g7e.12xlarge (2x RTX-PRO-6000), $66,537 a month in us-east-1, or 1 more "
-        "8xA100-40GB. Basis: "
+        "For the rest, in int4: rent 1x g7e.12xlarge (2x RTX-PRO-6000), $6,049 a month in us-east-1 (machines alone), "
+        "or 1 more 8xA100-40GB. At worst: rent 11x g7e.12xlarge (2x RTX-PRO-6000), $66,537 a month in us-east-1 "
+        "(machines alone), or 1 more 8xA100-40GB. Basis: "
     )
     assert said_of_it in " ".join(text.split())
     following = (
@@ -86,7 +86,8 @@ def test_a_verdict_that_holds_at_the_bad_end_and_one_that_does_not(
     assert (code, head in text.splitlines()) == (0, True)
     said_of_it = " ".join(text.split())
     assert ("Less at risk: 1 more 8xA100-40GB, or rent " in said_of_it) is not is_carried
-    assert (" a month in us-east-1: then they carry it at worst too." in said_of_it) is not is_carried
+    then = "(machines alone): then they carry it at worst too."
+    assert (f" a month in us-east-1 {then}" in said_of_it) is not is_carried
     found: dict[str, Any] = json.loads(said(capsys, *question, "--json")[1])
     assert found["fleet"]["carries_at_worst"] is is_carried
     assert found.get("more_at_worst") == (
@@ -120,7 +121,8 @@ def test_the_rest_at_worst_is_of_what_is_missing_then(capsys: pytest.CaptureFixt
     needed = fleet.missing_at_worst_requests_per_s / (0.8 * then.at_worst.requests_per_s_each)
     assert then.at_worst.machines >= ceil(needed) > rent.machines
     _, text = said(capsys, *question)
-    lines, usd = text.splitlines(), f"${then.at_worst.usd_per_month:,.0f} a month in us-east-1"
+    lines = text.splitlines()
+    usd = f"${then.at_worst.usd_per_month:,.0f} a month in us-east-1 (machines alone)"
     assert (
         f"  If the speed is at the bad end of its band: {fleet.at_worst_requests_per_s:.3g} requests/s, "
         in text

@@ -223,7 +223,8 @@ def test_what_stays_is_a_whole_of_its_own() -> None:
     assert here_share(()) == 1
 
 
-COMPARED = ("compare", "--plan", PLAN, "--price-per-hour", "5.672", "--token-ratio", "1")
+ALONE = ("--storage-gb", "0", "--public-addresses", "0")
+COMPARED = ("compare", "--plan", PLAN, "--price-per-hour", "5.672", "--token-ratio", "1", *ALONE)
 
 
 def test_the_tables_name_who_answers_and_who_pays(capsys: pytest.CaptureFixture[str]) -> None:

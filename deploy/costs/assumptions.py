@@ -1,6 +1,7 @@
 """PURE: everything a comparison rests on, one line each: the value, whose it is, where and when it is from."""
 
 from deploy.costs import knobs
+from deploy.costs.beside_hours import told
 from deploy.costs.carried_plan import machines_of, mtok_of
 from deploy.costs.claude_assumptions import claude_lines
 from deploy.costs.claude_names import named
@@ -49,7 +50,7 @@ def assumptions_of(
         token_ratio(chosen),
         *tier_lines(chosen),
         *speed_lines(plan, probe, speed, mix),
-        *(knob(plan, name, values, question, other) for name in counted(values, price)),
+        *(knob(plan, name, ours, question, other) for name in counted(values, price)),
         *claude_lines(question, speed, is_silent(probe)),
     )
 
@@ -75,10 +76,11 @@ def volume_said(question: Question) -> str:
     return "--requests-per-month" if question.requests_per_month is not None else ""
 
 
-def knob(plan: Plan, name: str, values: Knobs, question: Question, other: Currency | None) -> Assumption:
-    """A knob, which the plan may have set; an amount in the other currency too."""
-    said = knobs.assumption(name, values, question.said)
-    value = getattr(values, name)
+def knob(plan: Plan, name: str, ours: OurSide, question: Question, other: Currency | None) -> Assumption:
+    """A knob, which the plan or its machine may have set; an amount in the other currency too."""
+    of_ec2 = told(name, plan, ours.price, question)
+    said = knobs.assumption(name, ours.knobs, question.said).model_copy(update=of_ec2)
+    value = getattr(ours.knobs, name)
     if value and "usd" in name:
         said = said.model_copy(update={"value": beside(said.value, value, other)})
     if name in question.knobs or name not in machines_of(plan, question):
@@ -152,7 +154,8 @@ def counted(values: Knobs, price: MachinePrice) -> tuple[str, ...]:
     """The knobs that count in this comparison."""
     owned = OWNED if price.is_bought else ("power_kw",) if values.power_kw else ()
     rates = tuple(name for name, amount in RATES.items() if getattr(values, amount))
-    return (*ALWAYS, *owned, *rates, *counted_of_purchase(values, price))
+    addresses = ("public_addresses",) if values.public_addresses else ()
+    return (*ALWAYS, *owned, *rates, *addresses, *counted_of_purchase(values, price))
 
 
 def at_point(speed: Speed) -> str:

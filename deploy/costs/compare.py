@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 from deploy.costs.assumptions import assumptions_of
+from deploy.costs.beside_hours import beside_hours, uncounted
 from deploy.costs.carried_plan import classes_of, machines_of, mtok_of, short
 from deploy.costs.carries import carries
 from deploy.costs.classes import by_class
@@ -57,7 +58,8 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     speed = once_more(found, question.retries).model_copy(update={"prefix_share": rounded(share)})
     refuse_one_price_of_unequal(asked_plan, question)
     price = machine_price(plan, question)
-    values = as_bought(knobs(machines_of(plan, question) | question.knobs), price, question)
+    bought = as_bought(knobs(machines_of(plan, question) | question.knobs), price, question)
+    values = beside_hours(bought, plan, price, question)
     mtok = mtok_of(plan, question, speed.tokens_per_request)
     peak = peak_of(asked_plan, question.replicas is None)
     ours = our_side(speed, values, price, served_here(mtok, speed, values, question, peak), peak)
@@ -123,6 +125,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
             *filter(None, (short(asked_plan, ours, peak),)),
             *doubts(plan, probe, chosen.token_ratio, speed.point, question),
             *filter(None, (licence_doubt(plan, question),)),
+            *filter(None, (uncounted(plan, price, question),)),
             *price.doubts(on),
             *hosted_doubts(others, question.batch),
             *dict.fromkeys(w for s in sides for w in s.warnings),

@@ -25,7 +25,7 @@ class Knob(Record):
     means: str
     value: Decimal | None = None
     unsaid: str = ""
-    """What it is then, where it is no figure."""
+    """What it is then, where it is no figure, or not the same of every machine."""
     least: Decimal
     most: Decimal
     example: Decimal | None = None
@@ -36,7 +36,7 @@ class Knob(Record):
     @property
     def said(self) -> str:
         """Our value for a person."""
-        return self.unsaid if self.value is None else f"{self.value:f}"
+        return self.unsaid or f"{self.value:f}"
 
 
 @cache
@@ -94,6 +94,7 @@ class KnobOptions(BoughtKnobs):
     usd_per_storage_gb_month: Annotated[
         Decimal | None, Flag(kind=float), bounded("usd_per_storage_gb_month")
     ] = None
+    public_addresses: Annotated[Decimal | None, Flag(kind=int), bounded("public_addresses")] = None
     egress_gb: Annotated[Decimal | None, Flag(kind=float), bounded("egress_gb")] = None
     usd_per_egress_gb: Annotated[Decimal | None, Flag(kind=float), bounded("usd_per_egress_gb")] = None
     other_usd_per_month: Annotated[Decimal | None, Flag(kind=float), bounded("other_usd_per_month")] = None
@@ -144,6 +145,7 @@ class Knobs(Record):
     usd_per_kwh: Number
     hosting_usd_per_month: Number
     # A document of before these were asked for has none of them.
+    public_addresses: Number = Decimal(0)
     startup_minutes: Number = Decimal(0)
     starts_per_month: Number = Decimal(0)
     interruptions_per_month: Number = Decimal(0)

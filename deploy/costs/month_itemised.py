@@ -10,7 +10,14 @@ from deploy.costs.currency import Currency, beside
 from deploy.costs.knobs import Knobs
 from deploy.costs.machine_price import MachinePrice
 from deploy.costs.month import Elsewhere, Item, Month, Volume
-from deploy.costs.monthly_bill import MONTHS_PER_YEAR, Bill, committed_machines, hours_of, power_kw
+from deploy.costs.monthly_bill import (
+    MONTHS_PER_YEAR,
+    Bill,
+    address_usd_per_hour,
+    committed_machines,
+    hours_of,
+    power_kw,
+)
 from deploy.costs.self_hosted import OurSide
 from infra.money import MTOK, count, dollars, percent, rounded
 
@@ -125,6 +132,7 @@ def items(month: Bill, values: Knobs, price: MachinePrice, other: Currency | Non
         ("power", month.power_usd, powered(values, other)),
         ("hosting", month.hosting_usd, f"{amount(values.hosting_usd_per_month, other)} a machine"),
         ("storage", month.storage_usd, f"{count(values.storage_gb)} GB a machine, kept all month"),
+        ("address", month.address_usd, addressed(values, other)),
         ("data out", month.egress_usd, sent_out(values, other)),
         ("other", month.other_usd, ""),
         ("people", month.people_usd, jobs(values, other)),
@@ -152,6 +160,12 @@ def rented(values: Knobs, price: MachinePrice, other: Currency | None) -> str:
     beyond = rate(price.on_demand_usd_per_hour, other)
     rest = f"{values.replicas - committed:f} for {count(hours.up)} h at {beyond}, on-demand"
     return f"{machines(values)}{committed:f} for {paid}{unused}{starting}; {rest}"
+
+
+def addressed(values: Knobs, other: Currency | None) -> str:
+    """How many addresses, how long and at what."""
+    many = f"{values.replicas * values.public_addresses:f} public IPv4"
+    return f"{many}, {count(hours_of(values).up)} h at {rate(address_usd_per_hour(), other)}"
 
 
 def jobs(values: Knobs, other: Currency | None) -> str:

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from deploy.costs.egress_steps import egress_usd
 from deploy.costs.knobs import Knobs
+from infra.data import shipped_table
 from infra.money import MTOK, Number, Usd, rounded
 from infra.record import Record
 
@@ -50,6 +51,8 @@ class Bill(Record):
     """A place in a data centre."""
     storage_usd: Usd
     """Volumes."""
+    address_usd: Usd = Decimal(0)
+    """Public IPv4 addresses, while their machines are up."""
     egress_usd: Usd
     """Traffic out, by its steps."""
     other_usd: Usd
@@ -68,7 +71,7 @@ class Bill(Record):
     def per_machine_usd(self) -> Decimal:
         """The part that grows with every further machine."""
         bought = self.upfront_usd + self.hardware_usd + self.interest_usd + self.insurance_usd
-        return self.rent_usd + bought + self.power_usd + self.hosting_usd + self.storage_usd
+        return self.rent_usd + bought + self.power_usd + self.hosting_usd + self.storage_usd + self.address_usd
 
     @property
     def of_what_is_bought_usd(self) -> Decimal:
@@ -99,6 +102,7 @@ def bill(
         power_usd=machines * power_kw(knobs) * knobs.pue * hours.up * knobs.usd_per_kwh,
         hosting_usd=machines * knobs.hosting_usd_per_month,
         storage_usd=machines * knobs.storage_gb * knobs.usd_per_storage_gb_month,
+        address_usd=machines * knobs.public_addresses * address_usd_per_hour() * hours.up,
         egress_usd=out_usd(knobs),
         other_usd=knobs.other_usd_per_month,
         people_usd=knobs.ops_fte * knobs.usd_per_fte_year / MONTHS_PER_YEAR,
@@ -116,6 +120,11 @@ def hours_of(knobs: Knobs) -> Hours:
         up=rounded(up),
         billed=rounded(max(up, knobs.committed_hours)),
     )
+
+
+def address_usd_per_hour() -> Decimal:
+    """Of a public IPv4 address, by the table that `corral up` counts one by."""
+    return Decimal(shipped_table("infra.aws", "stopped_costs.toml")["address"]["usd_per_hour"])
 
 
 def serving_machines(knobs: Knobs) -> Decimal:

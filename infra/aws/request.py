@@ -12,6 +12,7 @@ from typing import Any
 from infra.aws import policy
 from infra.aws.order import TAG, Order, utc
 from infra.aws.partitions import partition_of
+from infra.aws.root_volume import gp3_speed
 from infra.aws.type_limits import limits
 from infra.record import Record
 from infra.rented import Purchase
@@ -230,12 +231,11 @@ def status_request(region: str, instance_ids: list[str]) -> Request:
 
 
 def root_volume(order: Order) -> dict[str, Any]:
-    """Encrypted gp3. EC2 wants at least 4 IOPS for each MiB/s (0.25 MiB/s per IOPS), and gives 3000 for nothing."""
+    """Encrypted gp3, gone with the machine."""
     return {
         "VolumeType": "gp3",
         "VolumeSize": order.volume_gib,
-        "Iops": max(3000, 4 * order.volume_mib_per_s),
-        "Throughput": order.volume_mib_per_s,
+        **gp3_speed(order.volume_mib_per_s),
         "Encrypted": True,
         "DeleteOnTermination": True,
         **({"KmsKeyId": order.kms_key_id} if order.kms_key_id else {}),

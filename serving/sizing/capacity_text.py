@@ -17,6 +17,7 @@ from serving.sizing.plan_explained import explained
 from serving.sizing.plan_text import up
 
 SHOWN = 5
+MACHINES_ALONE = "(dollars: machines alone; corral compare counts each one's volume and public address too)"
 
 
 def capacity_text(
@@ -158,6 +159,8 @@ def ranking(answer: Capacity, is_whole: bool) -> str:
     if any(choice.usd_per_month is None and choice.usd_per_month_elsewhere for choice in shown):
         assert answer.plan is not None
         lines += "\n" + wrapped(in_brackets(answer.plan.region), "")
+    if answer.plan and answer.plan.machine.instance_type:
+        lines += f"\n{MACHINES_ALONE}"
     if (
         any(choice.at_worst and choice.tail is None for choice in shown)
         and answer.choices[0].tail is not None

@@ -111,7 +111,7 @@ def remedies(answer: Capacity, rest: Rest, is_at_worst: bool = False) -> list[st
     if rent and of_rent:
         spare = f", {answer.promise.spare_machines} spare" if answer.promise.spare_machines else ""
         dear = of_rent.usd_per_month
-        usd = f", {dollars(dear)} a month in {DEFAULT_REGION}" if dear else ""
+        usd = f", {dollars(dear)} a month in {DEFAULT_REGION} (machines alone)" if dear else ""
         what = f"{rent.machine} ({rent.gpus_per_machine}x {rent.gpu}{spare})"
         said.append(f"rent {of_rent.machines:,}x {what}{usd}")
     if more:

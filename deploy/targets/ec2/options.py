@@ -9,6 +9,7 @@ from deploy.targets.ec2.own_resource_options import Own
 from deploy.targets.ec2.tags import tags_from
 from deploy.targets.wishes import PlaceOptions
 from infra.asked import Asked, Flag
+from infra.aws import root_volume
 from infra.aws.region import Region
 from infra.errors import UsageError
 from infra.lifetime import minutes
@@ -94,9 +95,9 @@ class Ec2Options(PlaceOptions, BoxOptions, Own):
     )
     """ec2: the image. [newest Deep Learning base image]"""
     # From the size of the image to gp3's limits: 64 TiB, 125 to 2,000 MiB/s (botocore 1.44.5).
-    volume_gib: Annotated[int, Field(ge=75, le=65536)] = 150
+    volume_gib: Annotated[int, Field(ge=75, le=65536)] = root_volume.GIB
     """ec2: size of the encrypted gp3 root volume."""
-    volume_mib_per_s: Annotated[int, Field(ge=125, le=2000)] = 500
+    volume_mib_per_s: Annotated[int, Field(ge=125, le=2000)] = root_volume.MIB_PER_S
     """ec2: throughput of that volume."""
     engine: Annotated[str | None, Field(pattern=STORED, examples=["s3://bucket/engine.tar"])] = None
     """ec2: a packed engine at s3:// or on your AMI."""
