@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from markupsafe import escape
+from test_hints import refused
 
 from deploy.cli.main import run
 from deploy.costs.carries import PromisedClass
@@ -20,7 +21,7 @@ from deploy.report.comparison_text import comparison_text
 from deploy.report.html import render
 from deploy.report.markdown import markdown
 from infra.day import today
-from infra.money import dollars
+from infra.money import dollars, percent
 from serving.sizing.carried import Predicted
 from serving.sizing.plan import Plan
 
@@ -267,3 +268,26 @@ PROMISED = """\
 - at the bad end of the band: 2.8 of 2.28 requests/s: they carry it [modelled]
 - spare machines: none: with one of 1x 8xA100-40GB lost the peak may not be carried [the plan's]
 """
+
+
+SIZED = Plan.read(Path(__file__).parent / "data" / "compare" / "plan.json")
+
+
+def test_a_plan_without_a_peak_says_so_beside_a_schedule_with_the_line_that_plans_one(plan_file: Path) -> None:
+    """Of ten hours on weekdays, 217.3 of a month's 730, the usual peak of twice their mean is 6.72 times the month's."""
+    asked = {"schedule": "mon-fri 8-18", "requests_per_month": "100k"}
+    found = compare(SIZED, None, Question.of(asked), today())
+    busy = found.self_hosted.utilisation
+    line = (
+        "corral capacity scout --requests-per-month 100000 --peak-factor 6.72 --output-tokens 1000 --precision int4 "
+        "--on g5.12xlarge -o peak.json"
+    )
+    (said,) = [each for each in found.warnings if each.startswith("NO PEAK")]
+    assert said == (
+        f"NO PEAK: corral size plans for none, so its hours are taken as evenly busy, {percent(busy)} of what it serves; a "
+        f"peak 2 times as high takes {percent(2 * busy)}. A plan that carries one: {line}"
+    )
+    assert (round(busy, 3), refused(line)) == (Decimal("0.260"), "")
+    for plan, question in ((Plan.read(plan_file), asked | {"replicas": "9"}), (SIZED, {"utilisation": "0.1"})):
+        others = compare(plan, None, Question.of(question | {"capex_usd": "60000"}), today())
+        assert not any(each.startswith("NO PEAK") for each in others.warnings)

@@ -8,9 +8,12 @@ from typing import Any
 import typer
 
 from deploy.cli.verbs import VERBS, WORK, command_of
+from infra.errors import UsageError
 
 EVERYWHERE = ("--json",)
 """Options of most verbs: that others have one helps nobody."""
+SCHEDULE = "--schedule"
+"""Of compare: `capacity` is told how many times the mean of a month the peak is."""
 INSTEAD = {("down", "--dry-run"): "What there is to be taken away"}
 """A verb and an option that it has not -> what `corral status` tells instead."""
 
@@ -35,9 +38,27 @@ def of_another(option: str, arguments: Sequence[str]) -> str:
     if about := INSTEAD.get((verb, option)):
         of_it = f" {shlex.quote(name)}" if name and not name.startswith("-") else ""
         return f"{about}: corral status{of_it}. "
+    if (verb, option) == ("capacity", SCHEDULE):
+        return by_peak(arguments)
     others = next((verbs for verbs in WORK.values() if verb in verbs), {})
     takers = [each for each in others if each != verb and option in options(command_of(each))]
     return f"{option} is an option of {' and '.join(takers)}. " if takers else ""
+
+
+def by_peak(arguments: Sequence[str]) -> str:
+    """The line with a schedule's hours said by its peak; where they cannot be read, how one is said."""
+    from deploy.costs.peak import over_the_month
+    from deploy.costs.schedule import schedule
+
+    at = next(at for at, word in enumerate(arguments) if word.partition("=")[0] == SCHEDULE)
+    _, is_joined, text = arguments[at].partition("=")
+    rest = [*arguments[:at], *arguments[at + (1 if is_joined else 2) :]]
+    try:
+        hours = schedule(text or "".join(arguments[at + 1 : at + 2])).hours_per_month
+    except UsageError:
+        return "Hours are a part of the peak: --peak-factor 6.7 is of weekdays from 8 to 18 alone. "
+    line = shlex.join([*rest, "--peak-factor", f"{over_the_month(hours):g}"])
+    return f"Hours are a part of the peak, which is over the mean of the whole month: corral {line}. "
 
 
 def options(command: Any) -> Iterator[str]:

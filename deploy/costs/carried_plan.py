@@ -4,14 +4,18 @@ import math
 from decimal import Decimal
 
 from deploy.costs.compare_options import LEAST_MTOK, MOST_MTOK, Question
-from deploy.costs.peak import Peak, beyond
+from deploy.costs.peak import USUAL_FACTOR, Peak, beyond, over_the_month
 from deploy.costs.self_hosted import OurSide, machines_needed
 from deploy.costs.served_class import ServedClass, here_share
 from deploy.costs.unlike import rest_planned
+from infra.argument import pasted
+from infra.asked import again
 from infra.errors import UsageError
-from infra.money import rounded
+from infra.money import MTOK, count, percent, rounded
+from serving.probe.lengths import Lengths
 from serving.sizing.carried import Carried
 from serving.sizing.plan import Plan
+from serving.sizing.traffic_options import MachineOptions, TrafficOptions
 
 
 def machines_of(plan: Plan, asked: Question) -> dict[str, Decimal]:
@@ -79,3 +83,26 @@ def short(plan: Plan, ours: OurSide, peak: Peak) -> str:
     )
     spare = f" --spares {ours.knobs.spares:f}" if ours.knobs.spares else ""
     return f"{missing} It takes {needed} of them: --replicas {needed}{spare}."
+
+
+def without_peak(plan: Plan, ours: OurSide, asked: Question) -> str:
+    """That a schedule's hours are taken as evenly busy where the plan says no peak, with the command for one that does.
+
+    Empty where it says one, where nothing is scheduled, and on a CPU.
+    """
+    if plan.carried is not None or asked.schedule is None or not plan.machine.gpu_count:
+        return ""
+    own, speed = ours.figures, ours.speed
+    traffic = TrafficOptions.model_construct(
+        requests_per_month=float(round(own.mtok_per_month * MTOK / speed.tokens_per_request)),
+        peak_factor=over_the_month(ours.knobs.hours_per_month),
+        input_tokens=Lengths(low=max(1, round(speed.input_tokens_per_request))),
+        output_tokens=Lengths(low=max(1, round(speed.output_tokens_per_request))),
+    )
+    machines = (plan.machine.name,) if plan.machine.hosts == 1 else ()
+    on = MachineOptions.model_construct(precision=plan.precision, machines=machines)
+    return (
+        f"NO PEAK: corral size plans for none, so its hours are taken as evenly busy, {percent(own.utilisation)} of what "
+        f"it serves; a peak {count(USUAL_FACTOR)} times as high takes {percent(own.utilisation * USUAL_FACTOR)}. A plan that "
+        f"carries one: corral capacity {pasted(plan.model)}{again(traffic, on)} -o peak.json"
+    )

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from deploy.costs.assumptions import assumptions_of
 from deploy.costs.beside_hours import beside_hours, uncounted
-from deploy.costs.carried_plan import classes_of, machines_of, mtok_of, short
+from deploy.costs.carried_plan import classes_of, machines_of, mtok_of, short, without_peak
 from deploy.costs.carries import carries
 from deploy.costs.classes import by_class
 from deploy.costs.claude_mix import Asked
@@ -122,7 +122,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
         hybrid=hybrids(ours, each_model, asked, question, mtok, day),
         sensitivity=swings(ours, chosen),
         warnings=(
-            *filter(None, (short(asked_plan, ours, peak),)),
+            *filter(None, (short(asked_plan, ours, peak), without_peak(asked_plan, ours, question))),
             *doubts(plan, probe, chosen.token_ratio, speed.point, question),
             *filter(None, (licence_doubt(plan, question),)),
             *filter(None, (uncounted(plan, price, question),)),

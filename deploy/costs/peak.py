@@ -3,8 +3,10 @@
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import NamedTuple
 
+from deploy.costs.schedule import HOURS_A_MONTH
 from infra.money import exact, percent, rounded
 from serving.sizing.plan import Plan
+from serving.sizing.traffic_options import TrafficOptions
 
 
 class Peak(NamedTuple):
@@ -60,3 +62,12 @@ def beyond(utilisation: Decimal, most: Decimal) -> str:
         f"NOT ENOUGH: at {percent(utilisation)} utilisation on average the machines do not carry the plan's peak "
         f"within its promise, which allows {percent(most)}: --utilisation {at_most}"
     )
+
+
+USUAL_FACTOR = exact(TrafficOptions.model_fields["peak_factor"].default)
+"""Of `corral capacity` where nobody says otherwise."""
+
+
+def over_the_month(hours_per_month: Decimal) -> float:
+    """Of a traffic in so many hours alone, the usual peak over the mean of the whole month, as --peak-factor takes it."""
+    return float(f"{float(USUAL_FACTOR * HOURS_A_MONTH / hours_per_month):.3g}")
