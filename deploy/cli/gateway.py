@@ -23,14 +23,23 @@ Server = Annotated[
 def start(name: Name, asked: GatewayOptions, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Start HAProxy in front of a deployment, here or on its host, or change the one that runs; no stream is cut.
 
-    The address, its TLS and the limits are what is said now; keys, audit and what is spent stay.
+    The address, its TLS and the limits are what is said now; keys, audit and what is spent stay. With --dry-run a plan's
+    file may stand in the name's place: what a gateway of it would be, and what that takes on this machine.
     """
+    from pathlib import Path
+
+    from deploy.gateway import foreseen_gateway
     from deploy.gateway.gateway import GatewayConfig, settings
     from deploy.gateway.gateway import start as run
     from deploy.gateway.gateway_text import shown
     from deploy.targets.deployment import load
+    from infra.near import is_called_json
     from infra.say import emit
 
+    if dry_run and is_called_json(name):
+        would = foreseen_gateway.foreseen(Path(name), asked)
+        emit(would, foreseen_gateway.shown(Path(name), would), as_json)
+        return
     deployment = load(name)
     if dry_run:
         text = settings(deployment, asked, "(the engine's key)")

@@ -82,6 +82,7 @@ def printed() -> dict[str, Any]:
     from deploy.export.rendering import Export
     from deploy.fetch.fetch_weights import FetchedWeights, VerifiedWeights
     from deploy.fetch.verify_deployment import VerifiedDeployment
+    from deploy.gateway.foreseen_gateway import ForeseenGateway
     from deploy.gateway.gateway import GatewayConfig, GatewayStatus
     from deploy.gateway.keys import Keys, NewKey
     from deploy.gateway.usage import Usage
@@ -142,10 +143,10 @@ def printed() -> dict[str, Any]:
         "export": Export,
         "extend": Extended,
         "fetch": FetchedWeights | VerifiedWeights | VerifiedDeployment | Acceptance,
-        "gateway": GatewayStatus | GatewayConfig,
+        "gateway": GatewayStatus | GatewayConfig | ForeseenGateway,
         "gateway drain": GatewayStatus,
         "gateway ready": GatewayStatus,
-        "gateway start": GatewayStatus | GatewayConfig,
+        "gateway start": GatewayStatus | GatewayConfig | ForeseenGateway,
         "gateway status": GatewayStatus,
         "gateway stop": GatewayStatus,
         "hosts adopt": Deployment,
