@@ -12,7 +12,9 @@ from deploy.gateway import certificates, haproxy
 from deploy.gateway.foreseen_gateway import ForeseenGateway
 from infra.aws import session
 from infra.errors import HostError
+from infra.ssh import Host
 
+REALLY_TAKEN = haproxy.refuse_taken
 PLAN = str(Path(__file__).parent / "data" / "compare" / "plan.json")
 LISTEN = ["--host", "127.0.0.2", "--port", "18443", "--tls-name", "llm.example"]
 PATHS = (
@@ -38,8 +40,8 @@ def test_a_plan_says_what_its_gateway_would_be_and_nothing_is_made(
     assert " ".join(capsys.readouterr().out.split()) == " ".join(
         f"""
         scout-int4 has no gateway yet; this one would answer at https://llm.example:18443. Nothing is started.
-        listens: 127.0.0.2 port 18443, an authority of corral's own, for llm.example, renewed every 90 days; clients trust
-        its ca.pem
+        listens: 127.0.0.2 port 18443, an authority of corral's own, for llm.example, renewed every 90 days; clients
+        trust its ca.pem
         in front of: 1 server of llama-4-scout
         lets through: {PATHS}
         keys: none yet; one for each person, 600 requests a minute, 64 at once, 5,000,000 tokens a month unless it says
@@ -61,8 +63,8 @@ def test_what_it_lacks_is_said_with_what_to_do(
     def lacks() -> str:
         raise HostError("HAProxy is not installed on this machine.", "sudo apt-get install haproxy")
 
-    monkeypatch.undo()
     monkeypatch.setattr(haproxy, "found", lacks)
+    monkeypatch.setattr(haproxy, "refuse_taken", REALLY_TAKEN)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert run(["gateway", PLAN, "--port", port, "--dry-run", "--json"]) == 0
@@ -91,12 +93,15 @@ def test_no_plan_and_no_host_of_it_are_refused(
     assert capsys.readouterr().err.splitlines()[0] == f"error: {sentence}"
 
 
-def test_one_on_a_host_of_yours_is_not_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_on_a_host_of_yours_is_not_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Host, "address", lambda self: "10.0.0.7")
     document: dict[str, Any] = json.loads(Path(PLAN).read_text())
     document["machine"] |= {"name": "4xA10G", "instance_type": None}
     (tmp_path / "own.json").write_text(json.dumps(document))
     assert run(["gateway", str(tmp_path / "own.json"), "--on-host", "gpu-1", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "would answer at https://0.0.0.0:8080." in out
+    assert "would answer at https://10.0.0.7:8080." in out
     assert "needs:        HAProxy 2.6 or newer, with Lua, on gpu-1, which was not asked\n" in out
     assert "&& corral gateway scout-int4 --on-host gpu-1 && corral keys add scout-int4 alice" in out

@@ -274,7 +274,7 @@ SIZED = Plan.read(Path(__file__).parent / "data" / "compare" / "plan.json")
 
 
 def test_a_plan_without_a_peak_says_so_beside_a_schedule_with_the_line_that_plans_one(plan_file: Path) -> None:
-    """Of ten hours on weekdays, 217.3 of a month's 730, the usual peak of twice their mean is 6.72 times the month's."""
+    """Of ten hours on weekdays, 217.3 of 730, the usual peak of twice their mean is 6.72 times the month's."""
     asked = {"schedule": "mon-fri 8-18", "requests_per_month": "100k"}
     found = compare(SIZED, None, Question.of(asked), today())
     busy = found.self_hosted.utilisation
@@ -284,8 +284,8 @@ def test_a_plan_without_a_peak_says_so_beside_a_schedule_with_the_line_that_plan
     )
     (said,) = [each for each in found.warnings if each.startswith("NO PEAK")]
     assert said == (
-        f"NO PEAK: corral size plans for none, so its hours are taken as evenly busy, {percent(busy)} of what it serves; a "
-        f"peak 2 times as high takes {percent(2 * busy)}. A plan that carries one: {line}"
+        f"NO PEAK: corral size plans for none, so its hours are taken as evenly busy, {percent(busy)} of what it "
+        f"serves; a peak 2 times as high takes {percent(2 * busy)}. A plan that carries one: {line}"
     )
     assert (round(busy, 3), refused(line)) == (Decimal("0.260"), "")
     for plan, question in ((Plan.read(plan_file), asked | {"replicas": "9"}), (SIZED, {"utilisation": "0.1"})):

@@ -23,8 +23,8 @@ Server = Annotated[
 def start(name: Name, asked: GatewayOptions, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Start HAProxy in front of a deployment, here or on its host, or change the one that runs; no stream is cut.
 
-    The address, its TLS and the limits are what is said now; keys, audit and what is spent stay. With --dry-run a plan's
-    file may stand in the name's place: what a gateway of it would be, and what that takes on this machine.
+    The address, its TLS and the limits are what is said now; keys, audit and what is spent stay. With --dry-run
+    a plan's file may stand in the name's place: what a gateway of it would be, and what that takes here.
     """
     from pathlib import Path
 

@@ -102,7 +102,7 @@ def without_peak(plan: Plan, ours: OurSide, asked: Question) -> str:
     machines = (plan.machine.name,) if plan.machine.hosts == 1 else ()
     on = MachineOptions.model_construct(precision=plan.precision, machines=machines)
     return (
-        f"NO PEAK: corral size plans for none, so its hours are taken as evenly busy, {percent(own.utilisation)} of what "
-        f"it serves; a peak {count(USUAL_FACTOR)} times as high takes {percent(own.utilisation * USUAL_FACTOR)}. A plan that "
-        f"carries one: corral capacity {pasted(plan.model)}{again(traffic, on)} -o peak.json"
+        f"NO PEAK: corral size plans for none, so its hours are taken as evenly busy, {percent(own.utilisation)} of "
+        f"what it serves; a peak {count(USUAL_FACTOR)} times as high takes {percent(own.utilisation * USUAL_FACTOR)}. "
+        f"A plan that carries one: corral capacity {pasted(plan.model)}{again(traffic, on)} -o peak.json"
     )

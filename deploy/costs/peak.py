@@ -69,5 +69,5 @@ USUAL_FACTOR = exact(TrafficOptions.model_fields["peak_factor"].default)
 
 
 def over_the_month(hours_per_month: Decimal) -> float:
-    """Of a traffic in so many hours alone, the usual peak over the mean of the whole month, as --peak-factor takes it."""
+    """Of a traffic in so many hours alone: the usual peak over the mean of the whole month, for --peak-factor."""
     return float(f"{float(USUAL_FACTOR * HOURS_A_MONTH / hours_per_month):.3g}")

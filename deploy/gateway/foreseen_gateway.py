@@ -1,10 +1,10 @@
-"""What a gateway before a plan's deployment would be, before there is one: nothing is started, made or asked elsewhere."""
+"""What a gateway of a plan would be, before there is a deployment: nothing is started, made or asked elsewhere."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from deploy.gateway import certificates, haproxy
+from deploy.gateway import certificates, gateway_unit, haproxy
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import COUNTING, GENERATING, MODELS
 from deploy.targets.deployment import default_name
@@ -14,6 +14,7 @@ from infra.aws import session
 from infra.errors import CorralError, UsageError
 from infra.quantity import counted
 from infra.record import Record
+from infra.ssh import Host
 from serving.sizing.plan import Plan
 
 
@@ -59,11 +60,12 @@ def foreseen(path: Path, asked: GatewayOptions) -> ForeseenGateway:
             f"This plan is for a machine that EC2 rents out, and {asked.on_host} is none.",
             "Leave out --on-host: it stands on the machine that you type on",
         )
+    named = gateway_unit.named(asked, Host(asked.on_host)) if asked.on_host else asked
     return ForeseenGateway(
         name=default_name(plan),
-        base_url=asked.base_url,
+        base_url=named.base_url,
         asked=asked,
-        certificate=certificate(asked),
+        certificate=certificate(named),
         paths=(*GENERATING, COUNTING, MODELS),
         model=plan.serve.served_model_name,
         servers=plan.carried.servers if plan.carried else 1,
