@@ -74,7 +74,9 @@ def test_five_machines_are_compared_at_their_own_traffic(
     assert said(found, "replicas") == (
         "5", "modelled", "the plan, from corral capacity for 4 requests/s at peak",
     )  # fmt: skip
-    assert said(found, "utilisation")[1:] == ("yours", "the plan, from corral capacity")
+    assert said(found, "utilisation")[1:] == (
+        "modelled", "the plan, from corral capacity, over the modelled speed",
+    )  # fmt: skip
 
 
 def test_the_users_own_words_come_before_the_plans(five: Path) -> None:
@@ -82,7 +84,7 @@ def test_the_users_own_words_come_before_the_plans(five: Path) -> None:
     more = compared(plan, replicas=Decimal(9), mtok_per_month=Decimal(500))
     assert (more.knobs.replicas, more.self_hosted.mtok_per_month) == (Decimal(9), Decimal(500))
     assert said(more, "replicas") == ("9", "yours", "--replicas")
-    assert said(more, "utilisation")[1:] == ("yours", "--mtok-per-month")
+    assert said(more, "utilisation")[1:] == ("modelled", "--mtok-per-month, over the modelled speed")
     half = compared(plan, utilisation=Decimal("0.5"))
     assert (half.knobs.replicas, half.self_hosted.utilisation) == (Decimal(5), Decimal("0.5"))
     assert said(half, "utilisation") == ("0.5", "yours", "--utilisation")

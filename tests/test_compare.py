@@ -584,7 +584,7 @@ def test_a_volume_in_requests_is_that_of_their_tokens() -> None:
     assert by_requests.self_hosted == by_tokens.self_hosted
     assert by_requests.verdict == by_tokens.verdict
     said = {each.name: each.source for each in by_requests.assumptions}
-    assert said["utilisation"] == "--requests-per-month"
+    assert said["utilisation"] == "--requests-per-month, over the measured speed"
     for other in ({"mtok_per_month": 3000}, {"utilisation": Decimal("0.5")}):
         with pytest.raises(UsageError, match="already says how busy"):
             compared(requests_per_month=3_000_000, **other)

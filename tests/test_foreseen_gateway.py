@@ -16,7 +16,7 @@ from infra.ssh import Host
 
 REALLY_TAKEN = haproxy.refuse_taken
 PLAN = str(Path(__file__).parent / "data" / "compare" / "plan.json")
-LISTEN = ["--host", "127.0.0.2", "--port", "18443", "--tls-name", "llm.example"]
+LISTEN = ["--host", "0.0.0.0", "--port", "18443", "--tls-name", "llm.example"]
 PATHS = (
     "/v1/completions /v1/chat/completions /v1/responses /v1/messages /v1/messages/count_tokens /v1/models; each with a "
     "key, /health without one, and no other path"
@@ -40,17 +40,17 @@ def test_a_plan_says_what_its_gateway_would_be_and_nothing_is_made(
     assert " ".join(capsys.readouterr().out.split()) == " ".join(
         f"""
         scout-int4 has no gateway yet; this one would answer at https://llm.example:18443. Nothing is started.
-        listens: 127.0.0.2 port 18443, an authority of corral's own, for llm.example, renewed every 90 days; clients
+        listens: 0.0.0.0 port 18443, an authority of corral's own, for llm.example, renewed every 90 days; clients
         trust its ca.pem
         in front of: 1 server of llama-4-scout
         lets through: {PATHS}
         keys: none yet; one for each person, 600 requests a minute, 64 at once, 5,000,000 tokens a month unless it says
         otherwise
         needs: HAProxy 2.6 or newer, with Lua: /usr/sbin/haproxy
-        needs: port 18443 of 127.0.0.2: is free
+        needs: port 18443 of 0.0.0.0: is free
         needs: openssl: /usr/bin/openssl
         needs: the AWS CLI and its session-manager-plugin: are here
-        Next: corral up {PLAN} && corral gateway scout-int4 --host 127.0.0.2 --port 18443 --tls-name llm.example
+        Next: corral up {PLAN} && corral gateway scout-int4 --host 0.0.0.0 --port 18443 --tls-name llm.example
         --tokens-per-month 5000000 && corral keys add scout-int4 alice
         """.split()
     )

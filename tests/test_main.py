@@ -171,5 +171,5 @@ def test_an_option_before_its_verb_is_told_where_it_stands(
     assert run(line) == 2
     assert capsys.readouterr() == (
         "",
-        f"error: {line[0]} is an option of a verb, and stands before it.\nhint: Put it behind: corral {moved}\n",
+        f"error: {line[0]} is an option of a verb, and stands before the verb.\nhint: Put it behind: corral {moved}\n",
     )

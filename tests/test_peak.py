@@ -176,8 +176,8 @@ def test_the_first_page_says_what_is_promised_and_what_is_decided(plan_file: Pat
             "p95 of machines as full as counted on: first token within 0.443 s, then 62.9 ms a token",
             "modelled",
         ),
-        ("carried at peak", "3.5 of 2.28 requests/s: they carry it", "modelled"),
-        ("at the bad end of the band", "2.8 of 2.28 requests/s: they carry it", "modelled"),
+        ("carried at peak", "3.5 requests/s where 2.28 come: they carry it", "modelled"),
+        ("at the bad end of the band", "2.8 requests/s where 2.28 come: they carry it", "modelled"),
         ("spare machines", "none: with one of 1x 8xA100-40GB lost the peak may not be carried", "the plan's"),
     )
     here, there = comparison.self_hosted.usd_per_month, comparison.claude[0].usd_per_month
@@ -219,7 +219,7 @@ def test_a_first_page_says_what_does_not_carry_and_what_is_not_known(plan_file: 
         return {row[0]: row[1] for row in table.rows}, table.note
 
     said, note = figures(predicted=poor)
-    assert said["at the bad end of the band"] == "1.99 of 2.28 requests/s: they do NOT carry it"
+    assert said["at the bad end of the band"] == "1.99 requests/s where 2.28 come: they do NOT carry it"
     assert said["predicted"] == "p95 of machines as full as counted on: first token within 0.443 s"
     assert note.endswith("these waits. The month compared is of another volume than the plan's.")
     said, _ = figures(predicted=None, promise=None)
@@ -264,8 +264,8 @@ PROMISED = """\
 - promised: to 95 of 100 requests: first token within 1 s [the plan's]
 - predicted: p95 of machines as full as counted on: first token within 0.443 s, then 62.9 ms a token
   [modelled]
-- carried at peak: 3.5 of 2.28 requests/s: they carry it [modelled]
-- at the bad end of the band: 2.8 of 2.28 requests/s: they carry it [modelled]
+- carried at peak: 3.5 requests/s where 2.28 come: they carry it [modelled]
+- at the bad end of the band: 2.8 requests/s where 2.28 come: they carry it [modelled]
 - spare machines: none: with one of 1x 8xA100-40GB lost the peak may not be carried [the plan's]
 """
 

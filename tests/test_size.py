@@ -624,3 +624,14 @@ def test_with_all_a_narrow_terminal_is_shown_every_column(monkeypatch: pytest.Mo
 def test_how_an_engine_is_divided_over_its_hosts(machine: str, options: dict[str, Any], said: str) -> None:
     text = " ".join(headline(size.answer_for("maverick", "bf16", machine, Options(**options))).split())
     assert text.endswith(f" One engine over 2 hosts: {said}.")
+
+
+def test_a_plan_of_another_machine_that_is_written_over_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plan.json"
+    said = []
+    for machine in ("g5.12xlarge", "g5.12xlarge", "4xA10G"):
+        assert run(["size", "scout", "--precision", "int4", "--on", machine, "-o", str(path)]) == 0
+        said.append(capsys.readouterr().err.splitlines()[-1].partition(str(path))[2])
+    assert said == ["", "", ", in place of one for scout int4 on g5.12xlarge"]

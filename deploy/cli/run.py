@@ -77,7 +77,7 @@ def usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageE
     context = getattr(error, "ctx", None)
     option = getattr(error, "option_name", None)
     if option and context is not None and context.parent is None and (moved := after_its_verb(arguments)):
-        return UsageError(f"{option} is an option of a verb, and stands before it.", moved)
+        return UsageError(f"{option} is an option of a verb, and stands before the verb.", moved)
     if context is not None and option == PLAN and takes_a_plan(context.command):
         return UsageError(
             message, f"The plan stands in the model's place: {context.command_path} {plan_of(arguments)}"

@@ -1,11 +1,15 @@
 """`corral size`: which machine holds the model, how fast, at what price."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.cli.flags import All, Json
 from serving.sizing.size_options import AnswerOptions, Options, RecipeOptions, WhichMachine
+
+if TYPE_CHECKING:
+    from serving.sizing.plan import Plan
 
 
 def size(
@@ -51,8 +55,9 @@ def size(
         plan_plot.check(answer.plot)
     plan = with_recipes(answer_for(model, machine.precision, machine.on, options), recipes)
     if answer.output and plan.fits:
+        before = in_place_of(answer.output, plan)
         plan.write(answer.output)
-        progress(f"plan written to {sentence(str(answer.output))}")
+        progress(f"plan written to {sentence(str(answer.output))}{before}")
     elif answer.output:  # a plan that lies there may be one that fits
         progress(f"not written, as it does not fit: {sentence(str(answer.output))}")
     if answer.plot:
@@ -64,3 +69,18 @@ def size(
         text += "\n\n" + explained(plan)
     emit(plan, text, as_json)
     return 0 if plan.fits else 3
+
+
+def in_place_of(path: Path, plan: "Plan") -> str:
+    """Of which machine or weights the plan is that is written over, where it is of others; empty where none is."""
+    from infra.errors import DocumentError
+    from infra.printable import sentence
+
+    if not path.is_file():
+        return ""
+    try:
+        before = type(plan).read(path)
+    except DocumentError:
+        return ""
+    was, will_be = (f"{each.model} {each.precision} on {each.machine.name}" for each in (before, plan))
+    return f", in place of one for {sentence(was)}" if was != will_be else ""

@@ -64,9 +64,14 @@ def utilisation(plan: Plan, values: Knobs, question: Question, own: SelfHosted, 
         name="utilisation",
         means=f"{count(mtok)} M tokens a month over what the machine could serve",
         value=percent(own.utilisation),
-        whose="yours",
-        source=volume_said(question) or OF_CAPACITY,
+        whose=whose_speed(speed),
+        source=f"{volume_said(question) or OF_CAPACITY}, over the {speed.basis} speed",
     )
+
+
+def whose_speed(speed: Speed) -> Whose:
+    """Who says how fast it is, and so how busy a volume makes it."""
+    return "measured" if speed.basis == "measured" else "modelled"
 
 
 def volume_said(question: Question) -> str:
@@ -127,7 +132,7 @@ def speed_lines(
     plan: Plan, probe: ProbeReport | None, speed: Speed, mix: Mix | None
 ) -> tuple[Assumption, ...]:
     """The operating point, and the requests."""
-    whose: Whose = "measured" if speed.basis == "measured" else "modelled"
+    whose = whose_speed(speed)
     lengths = f"{count(speed.input_tokens_per_request)} in, {count(speed.output_tokens_per_request)} out"
     is_named = probe is None or (probe.machine is not None and probe.precision is not None)
     told = "" if is_named else ", by the plan's word: the probe names neither"

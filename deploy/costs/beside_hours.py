@@ -1,4 +1,4 @@
-"""PURE: what EC2 bills beside a machine's hours, as `corral up` rents it: a volume all month, an address while it is up.
+"""PURE: what EC2 bills beside a machine's hours, as `corral up` rents it: a volume all month, an address while up.
 
 `up` counts the same volume and address of each host, by the same prices (deploy/targets/ec2/cost.py); for its few hours
 it takes those of the shortest month.

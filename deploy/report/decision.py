@@ -49,7 +49,7 @@ def is_other_volume(comparison: Comparison) -> bool:
 
 def predicted_rows(found: Carries) -> list[tuple[str, str, str]]:
     """What the planner says of the promise, of the peak, and of the bad end of its band."""
-    said, promise, peak = found.predicted, found.promise, f"{found.peak_requests_per_s:.3g} requests/s"
+    said, promise, peak = found.predicted, found.promise, f"{found.peak_requests_per_s:.3g}"
     if said is None:
         return []
     together = ", all classes together" if len(found.promised) > 1 else ""
@@ -60,12 +60,12 @@ def predicted_rows(found: Carries) -> list[tuple[str, str, str]]:
         *predicted_waits(found, said, of),
         (
             "carried at peak",
-            f"{said.carries_requests_per_s:.3g} of {peak}: {'they carry it' if carried else 'NOT ENOUGH'}",
+            f"{said.carries_requests_per_s:.3g} requests/s where {peak} come: {'they carry it' if carried else 'NOT ENOUGH'}",
             "modelled",
         ),
         (
             "at the bad end of the band",
-            f"{said.at_worst_requests_per_s:.3g} of {peak}: {worst}",
+            f"{said.at_worst_requests_per_s:.3g} requests/s where {peak} come: {worst}",
             "modelled",
         ),
     ]
