@@ -22,7 +22,9 @@ from serving.sizing.carried import Carried, Machines
 from serving.sizing.plan import Plan
 from serving.sizing.traffic import Traffic
 
-PLAN = Plan.read(Path(__file__).parent / "data" / "compare" / "plan.json")  # g5.12xlarge at $5.672/h in us-east-1
+PLAN = Plan.read(
+    Path(__file__).parent / "data" / "compare" / "plan.json"
+)  # g5.12xlarge at $5.672/h in us-east-1
 DAY = date(2026, 11, 24)
 UNVERIFIED = "AWS EBS and VPC pricing as quoted by others, unverified"
 

@@ -484,7 +484,10 @@ def command(*more: str) -> list[str]:
 
 def test_the_command_prints_the_machine_interface(capsys: pytest.CaptureFixture[str]) -> None:
     alone = ("--storage-gb", "0", "--public-addresses", "0")
-    assert run(command("--claude-model", HAIKU, "--token-ratio", "1", "--utilisation", "0.5", "--json", *alone)) == 0
+    assert (
+        run(command("--claude-model", HAIKU, "--token-ratio", "1", "--utilisation", "0.5", "--json", *alone))
+        == 0
+    )
     found = json.loads(capsys.readouterr().out)
     own = {
         name: found["self_hosted"][name] for name in ("usd_per_hour", "usd_per_mtok_output", "utilisation")

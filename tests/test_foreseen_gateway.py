@@ -69,7 +69,11 @@ def test_what_it_lacks_is_said_with_what_to_do(
         port = str(taken.getsockname()[1])
         assert run(["gateway", PLAN, "--port", port, "--dry-run", "--json"]) == 0
     would = ForeseenGateway.model_validate(json.loads(capsys.readouterr().out))
-    assert (would.base_url, would.certificate, would.asked.host) == (f"http://127.0.0.1:{port}", "", "127.0.0.1")
+    assert (would.base_url, would.certificate, would.asked.host) == (
+        f"http://127.0.0.1:{port}",
+        "",
+        "127.0.0.1",
+    )
     program, listening, *_ = would.needs
     assert (program.is_there, program.found, program.fix) == (
         False,
@@ -82,7 +86,11 @@ def test_what_it_lacks_is_said_with_what_to_do(
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        ([PLAN, "--on-host", "gpu-1"], 2, "This plan is for a machine that EC2 rents out, and gpu-1 is none."),
+        (
+            [PLAN, "--on-host", "gpu-1"],
+            2,
+            "This plan is for a machine that EC2 rents out, and gpu-1 is none.",
+        ),
         (["nowhere.json"], 4, "There is no plan at nowhere.json."),
     ],
 )

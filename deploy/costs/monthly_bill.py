@@ -71,7 +71,9 @@ class Bill(Record):
     def per_machine_usd(self) -> Decimal:
         """The part that grows with every further machine."""
         bought = self.upfront_usd + self.hardware_usd + self.interest_usd + self.insurance_usd
-        return self.rent_usd + bought + self.power_usd + self.hosting_usd + self.storage_usd + self.address_usd
+        return (
+            self.rent_usd + bought + self.power_usd + self.hosting_usd + self.storage_usd + self.address_usd
+        )
 
     @property
     def of_what_is_bought_usd(self) -> Decimal:

@@ -55,12 +55,13 @@ def predicted_rows(found: Carries) -> list[tuple[str, str, str]]:
     together = ", all classes together" if len(found.promised) > 1 else ""
     of = f"p{promise.percentile:g} of {found.waits_are_of}{together}: " if promise else ""
     carried = said.carries_requests_per_s >= found.peak_requests_per_s
+    kept = "they carry it" if carried else "NOT ENOUGH"
     worst = "they carry it" if found.carries_at_worst else "they do NOT carry it"
     return [
         *predicted_waits(found, said, of),
         (
             "carried at peak",
-            f"{said.carries_requests_per_s:.3g} requests/s where {peak} come: {'they carry it' if carried else 'NOT ENOUGH'}",
+            f"{said.carries_requests_per_s:.3g} requests/s where {peak} come: {kept}",
             "modelled",
         ),
         (
