@@ -25,7 +25,7 @@ def meant(error: typer.TyperException, arguments: Sequence[str]) -> str:
         return ""
     option = getattr(error, "option_name", None)
     if option and hasattr(error, "possibilities"):
-        return "" if error.possibilities else of_another(option, arguments)
+        return "" if error.possibilities and option != SCHEDULE else of_another(option, arguments)
     return left_out(context, arguments)
 
 
@@ -56,9 +56,9 @@ def by_peak(arguments: Sequence[str]) -> str:
     try:
         hours = schedule(text or "".join(arguments[at + 1 : at + 2])).hours_per_month
     except UsageError:
-        return "Hours are a part of the peak: --peak-factor 6.7 is of weekdays from 8 to 18 alone. "
+        return "Hours are in its peak: --peak-factor 6.7 is of weekdays from 8 to 18 alone. "
     line = shlex.join([*rest, "--peak-factor", f"{over_the_month(hours):g}"])
-    return f"Hours are a part of the peak, which is over the mean of the whole month: corral {line}. "
+    return f"Hours are in its peak: corral {line}. "
 
 
 def options(command: Any) -> Iterator[str]:
