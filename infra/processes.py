@@ -17,7 +17,12 @@ from infra.record import Record
 
 PROC = Path("/proc")
 SHARED_MEMORY = Path("/dev/shm")
-STATE, SESSION, THREADS, START_TICKS = 0, 3, 17, 19  # fields of /proc/PID/stat after the command's closing bracket
+STATE, SESSION, THREADS, START_TICKS = (
+    0,
+    3,
+    17,
+    19,
+)  # fields of /proc/PID/stat after the command's closing bracket
 
 
 class Birth(Record):

@@ -55,7 +55,7 @@ class Clients:
 
     @contextmanager
     def with_one_under_way(self) -> Iterator[None]:
-        """What is done meanwhile, is done to a server that streams; how that stream ended is counted like the others."""
+        """What is done meanwhile, is done to a server that streams; how that stream ended is counted too."""
         asked = {"prompt": [1, 2, 3], "max_tokens": LONG_TOKENS, "stream": True, "ignore_eos": True}
         with closing(self.connection()) as connection:
             answer = self.asked(connection, asked)
@@ -79,9 +79,7 @@ class Clients:
 
     def asked(self, connection: HTTPConnection, body: dict[str, Any]) -> HTTPResponse:
         """The answer to a request, as far as its head. Raises OSError, HTTPException."""
-        connection.request(
-            "POST", "/v1/completions", json.dumps({"model": self.model, **body}), self.headers
-        )
+        connection.request("POST", "/v1/completions", json.dumps({"model": self.model, **body}), self.headers)
         return connection.getresponse()
 
 
