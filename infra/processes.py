@@ -17,7 +17,12 @@ from infra.record import Record
 
 PROC = Path("/proc")
 SHARED_MEMORY = Path("/dev/shm")
-STATE, SESSION, START_TICKS = 0, 3, 19  # fields of /proc/PID/stat after the command's closing bracket
+STATE, SESSION, THREADS, START_TICKS = (
+    0,
+    3,
+    17,
+    19,
+)  # fields of /proc/PID/stat after the command's closing bracket
 
 
 class Birth(Record):
@@ -95,10 +100,13 @@ def belongs(pid: int, session: int | None, marker: str) -> bool:
 def living(pid: int) -> list[str] | None:
     """The same fields as `stat`; None also when there is only its zombie, or it goes while it is read.
 
+    A zombie of which other threads still end is none yet: its memory, a GPU's too, is free with the last of them.
     Of one that is reaped at that moment Linux says state X, or an earlier one, and session -1, which is nobody's.
     """
     fields = stat(pid)
-    if fields is None or fields[STATE] in "ZX" or int(fields[SESSION]) < 0:
+    if fields is None or fields[STATE] == "X" or int(fields[SESSION]) < 0:
+        return None
+    if fields[STATE] == "Z" and int(fields[THREADS]) <= 1:
         return None
     return fields
 

@@ -356,12 +356,16 @@ def engine_cache(tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Path
 
 @pytest.fixture(scope="session")
 def forking(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which vLLM forks its processes: a start is half of its work (data/forking.py)."""
+    """The environment in which vLLM forks its processes: a start is half of its work (data/forking.py).
+
+    Nor does it compile parts of torch, as the first server of a file does.
+    """
     site = tmp_path_factory.mktemp("forking")
     shutil.copyfile(Path(__file__).parent / "data" / "forking.py", site / "sitecustomize.py")
     before = os.environ.get("PYTHONPATH")
     # Threads that wait for one another take all of a core, where vLLM does not bind them.
-    return {"PYTHONPATH": f"{site}:{before}" if before else str(site), "OMP_NUM_THREADS": "1"}
+    path = f"{site}:{before}" if before else str(site)
+    return {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "1"}
 
 
 @pytest.fixture(scope="session")

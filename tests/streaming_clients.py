@@ -4,8 +4,8 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,10 @@ from serving.vllm.endpoint import Endpoint
 CLIENTS = 20
 TOKENS = 64
 PATIENCE_S = 900.0
-BETWEEN_S = 3.0
+BETWEEN_S = 12.0
+"""What they ask keeps the engine at work for some seconds, on a core that other tests want too."""
+LONG_TOKENS = 6000
+"""Of a stream that does not end by itself while something is done to its server."""
 CLEAN = {"whole", "cut", "refused"}
 """How a stream may end: all of it came, its connection ended, or it was refused with an error."""
 
@@ -50,17 +53,34 @@ class Clients:
             return "refused" if status >= 500 else f"refused with {status}"
         return how_it_ended(said)
 
+    @contextmanager
+    def with_one_under_way(self) -> Iterator[None]:
+        """What is done meanwhile, is done to a server that streams; how that stream ended is counted too."""
+        asked = {"prompt": [1, 2, 3], "max_tokens": LONG_TOKENS, "stream": True, "ignore_eos": True}
+        with closing(self.connection()) as connection:
+            answer = self.asked(connection, asked)
+            assert (answer.status, answer.readline()[:6]) == (200, b"data: ")
+            yield
+            try:
+                end = how_it_ended(answer.read())
+            except (OSError, HTTPException):
+                end = "cut"
+        self.ends[end] += 1
+
     def said(self, body: dict[str, Any]) -> tuple[int, bytes]:
         """The status and the whole answer to a request. Raises OSError, HTTPException."""
-        connection = HTTPConnection(self.place.hostname or "", self.place.port, timeout=PATIENCE_S)
-        try:
-            connection.request(
-                "POST", "/v1/completions", json.dumps({"model": self.model, **body}), self.headers
-            )
-            answer = connection.getresponse()
+        with closing(self.connection()) as connection:
+            answer = self.asked(connection, body)
             return answer.status, answer.read()
-        finally:
-            connection.close()
+
+    def connection(self) -> HTTPConnection:
+        """One that is not made yet."""
+        return HTTPConnection(self.place.hostname or "", self.place.port, timeout=PATIENCE_S)
+
+    def asked(self, connection: HTTPConnection, body: dict[str, Any]) -> HTTPResponse:
+        """The answer to a request, as far as its head. Raises OSError, HTTPException."""
+        connection.request("POST", "/v1/completions", json.dumps({"model": self.model, **body}), self.headers)
+        return connection.getresponse()
 
 
 def how_it_ended(said: bytes) -> str:

@@ -1,11 +1,13 @@
 """What the tests of a server on this machine share: a deployment whose vLLM is a stand-in."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,9 +49,11 @@ def members(deployment: Deployment) -> tuple[int, ...]:
 
 
 def kill(deployment: Deployment) -> None:
-    """End whatever a test leaves running."""
+    """End whatever a test leaves running, and remove the folder of its sockets."""
     for pid in members(deployment):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # what writes the log ends with the server
+            os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(server.temporary(folder(deployment.name)), ignore_errors=True)
 
 
 def until(condition: Callable[[], bool]) -> None:

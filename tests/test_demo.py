@@ -21,7 +21,7 @@ from infra import processes
 from infra.errors import CorralError, Interrupted, ServerError
 from serving.probe.report import ProbeReport, Summary
 from serving.sizing.plan import Plan
-from serving.vllm import server
+from serving.vllm import server, stopping
 from serving.vllm.endpoint import Endpoint
 
 MAIN = "from deploy.cli.start import main; main()"
@@ -171,7 +171,7 @@ def start(
     for corral in begun:
         corral.kill()
         corral.communicate()
-    processes.send(server.members(home / "demo"), signal.SIGKILL)
+    stopping.kill(home / "demo")
 
 
 @pytest.mark.engine
@@ -195,9 +195,15 @@ def test_the_line_runs_end_to_end_and_leaves_no_process(
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["the engine (vLLM", "== Probe"])
 def test_ctrl_c_leaves_no_process(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., "subprocess.Popen[str]"],
+    tmp_path: Path,
+    stage: str,
+    forking: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While vLLM's engine starts it swallows signals; while it is probed it is busy."""
+    for name, value in forking.items():
+        monkeypatch.setenv(name, value)
     if "Probe" in stage:  # one process less, which would import all of vLLM
         monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     home, corral = tmp_path / "home", start()

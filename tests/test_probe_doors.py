@@ -41,13 +41,13 @@ def test_the_address_behind_a_url(monkeypatch: pytest.MonkeyPatch, url: str, ask
 
     def getaddrinfo(*words: object, **more: object) -> list[tuple[object, ...]]:
         found.append((*words, more))
-        return [(socket.AF_INET6, 0, 0, "", ("addr", 1)), (socket.AF_INET, 0, 0, "", ("other", 1))]
+        return [(socket.AF_INET6, 0, 0, "", ("::1", 1)), (socket.AF_INET, 0, 0, "", ("127.0.0.1", 1))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     made = address.resolve(Target(base_url=url))
     assert found == [(*asked, {"type": socket.SOCK_STREAM})]
     assert (made.family, made.address, made.server_hostname) == (
-        socket.AF_INET6, ("addr", 1), asked[0].removesuffix("%eth0"),
+        socket.AF_INET6, ("::1", 1), asked[0].removesuffix("%eth0"),
     )  # fmt: skip
     assert (made.tls is not None) == url.startswith("https")
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -50,6 +51,36 @@ def test_a_zombie_is_dead_and_is_reaped_with_its_exit_code(sleeper: Sleeper) -> 
     assert processes.reap(process.pid) == -signal.SIGKILL
     assert processes.reap(process.pid) is None
     processes.send([process.pid], signal.SIGKILL)  # gone already: no error
+
+
+# A thread that is not the first ends with the process or as it likes; the first may end before it.
+FIRST_THREAD_ENDS = """
+import ctypes, platform, sys, threading
+other = threading.Thread(target=sys.stdin.read)
+other.start()
+print(flush=True)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+
+
+def test_a_zombie_of_which_a_thread_goes_on_is_not_dead_yet() -> None:
+    """Nor has it given back its memory."""
+    command = [sys.executable, "-S", "-c", FIRST_THREAD_ENDS]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as ending:
+        assert ending.stdout is not None
+        ending.stdout.readline()
+        while (fields := processes.stat(ending.pid)) and fields[processes.STATE] != "Z":
+            time.sleep(0.01)
+        born = processes.birth(ending.pid)
+        assert born is not None
+        assert processes.is_alive(born)
+        assert processes.members(ending.pid, "X=none") == (ending.pid,)
+        ending.kill()
+        os.waitid(os.P_PID, ending.pid, os.WEXITED | os.WNOWAIT)
+        assert not processes.is_alive(born)
+        assert processes.members(ending.pid, "X=none") == ()
 
 
 @pytest.mark.parametrize("state", ["X", "Z", "R"])

@@ -35,7 +35,7 @@ from serving.probe.spec import Load, Target, Workload
 from serving.sizing.fit import engine_version
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
-from serving.vllm import client, health, recipes, server, server_log
+from serving.vllm import client, health, recipes, server, server_log, stopping
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.http_door import HttpDoor
 from serving.vllm.lora_modules import LoraModule
@@ -131,7 +131,7 @@ def corral(
     (corral.home / "cache").symlink_to(engine_cache)
     yield corral
     for path in corral.home.glob("*/deployment.json"):
-        processes.send(server.members(path.parent), signal.SIGKILL)
+        stopping.kill(path.parent)
 
 
 @pytest.fixture(autouse=True)
@@ -374,7 +374,7 @@ IN_FLOAT32 = "float32"
 def serve_in_float32(corral: Corral) -> None:
     """Serve it."""
     corral.deploy_model(IN_FLOAT32, corral.home / "models" / "tiny", dtype="float32")
-    code, _, err = corral("serve", IN_FLOAT32)
+    code, _, err = corral("serve", IN_FLOAT32, **corral.forking)
     assert code == 0, err
 
 
@@ -413,7 +413,7 @@ def test_quality_tells_itself_another_precision_and_damage_apart(
     assert same[0] <= found["agreement"]["same"]["mean"] <= same[1]
     assert found["finding"] == ("no difference shown" if name == "tiny" else "different")
     if name == IN_FLOAT32:
-        processes.send(corral.members(name), signal.SIGKILL)
+        stopping.kill(corral.home / name)
 
 
 def test_the_next_release_is_tried_and_kept(corral: Corral, endpoint: Endpoint, tmp_path: Path) -> None:
@@ -423,9 +423,8 @@ def test_the_next_release_is_tried_and_kept(corral: Corral, endpoint: Endpoint, 
     plan.model_copy(update={"serve": serve}).write(tmp_path / "next.json")
     before = corral.record("tiny").leader
     # How fast so small a server is, is what else runs beside it.
-    code, out, err = corral(
-        "upgrade", "tiny", str(tmp_path / "next.json"), "--slower-at-most", "100%", "--json"
-    )
+    asked = ("upgrade", "tiny", str(tmp_path / "next.json"), "--slower-at-most", "100%", "--json")
+    code, out, err = corral(*asked, **corral.forking)
     assert code == 0, err
     done = json.loads(out)
     new, old = done["release"], done["previous"]

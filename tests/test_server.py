@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import signal
+from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -103,7 +105,7 @@ OPTIONS = ServeOptions(model="/m", served_model_name="scout", port=8123, shutdow
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, server.Server]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, server.Server]]:
     """The folder of that server after its end, and its record."""
     folder, vllm = tmp_path / "scout", tmp_path / "vllm"
     folder.mkdir(mode=0o755)
@@ -117,7 +119,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, server.
     interrupts.restore(handlers)
     assert os.waitpid(started.leader.pid, 0)[1] == 0, (folder / "vllm.log").read_text()
     until(lambda: server.members(folder) == ())  # the last line is written
-    return folder, started
+    yield folder, started
+    shutil.rmtree(server.temporary(folder), ignore_errors=True)  # a test may have removed it
 
 
 class At(datetime):

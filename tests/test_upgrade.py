@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -267,8 +268,12 @@ def test_a_stop_in_the_middle_is_not_undone(
 
 
 def test_a_mistake_of_ours_goes_back_too(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    deployment: Deployment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # of its details
     monkeypatch.setattr(canary, "require_sense", lambda *_: [].pop())
     assert upgrade(capsys, "--vllm-version", "2.0.0")[0] == 1
     assert accepted() == ("1.0.0", "1.0.0")

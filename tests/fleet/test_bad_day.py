@@ -84,7 +84,7 @@ def test_a_server_has_its_bad_day_and_leaves_nothing(
     # One that freezes before its judge has found it ready is given longer.
     day.until(lambda: day.lives() == 1)
     with streaming(endpoint) as clients:
-        its_processes_go_wrong(day)
+        its_processes_go_wrong(day, clients)
         a_prompt_is_too_long(clients)
         its_disk_is_full(day)
         the_clock_moves(day)
@@ -204,11 +204,12 @@ class Day:
         """Wait for that."""
         self.wait(so, lambda: str(self.told()))
 
-    def signal(self, name: str, title: str) -> None:
-        """Send a signal to the process that calls itself so; it serves again after that."""
+    def signal(self, name: str, title: str, clients: Clients) -> None:
+        """Send a signal to the process that calls itself so, while it streams; it serves again after that."""
         lives = self.lives()
-        self.machine.ssh(f"pkill -{name} -f 'VLLM::{title[:-1]}[{title[-1]}]'")
-        self.until(lambda: self.lives() > lives)
+        with clients.with_one_under_way():
+            self.machine.ssh(f"pkill -{name} -f 'VLLM::{title[:-1]}[{title[-1]}]'")
+            self.until(lambda: self.lives() > lives)
 
     def lives(self) -> int:
         """How often it was ready."""
@@ -226,11 +227,11 @@ class Day:
         assert self.told() == told
 
 
-def its_processes_go_wrong(day: Day) -> None:
+def its_processes_go_wrong(day: Day, clients: Clients) -> None:
     """The engine freezes, then each process is killed; the one that systemd started once its weights have changed."""
-    day.signal("STOP", "EngineCore")
-    day.signal("KILL", "EngineCore")
-    day.signal("KILL", "Worker")
+    day.signal("STOP", "EngineCore", clients)
+    day.signal("KILL", "EngineCore", clients)
+    day.signal("KILL", "Worker", clients)
 
 
 def a_prompt_is_too_long(clients: Clients) -> None:
