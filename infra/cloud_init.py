@@ -53,7 +53,6 @@ def told(text: str, name: str) -> dict[str, str]:
 
 
 def packed(text: str) -> bytes:
-
     """User data as it is sent: EC2 counts what is sent, and cloud-init unpacks it. The same bytes for the same text.
 
     By the best of zlib's sizes of a block (memLevel): keys and digests go into blocks of their own where those are

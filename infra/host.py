@@ -171,7 +171,6 @@ def bring_unit(name: str) -> str:
 
 
 def is_watched(setup: HostSetup) -> bool:
-
     """Whether the host ends its deployment by itself."""
     return bool(setup.ttl_minutes or setup.idle_minutes)
 

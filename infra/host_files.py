@@ -29,7 +29,6 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
         HostFile(path=f"{here}/setup.env", content=setup_env(setup)),
         HostFile(path=f"{here}/server.env", content=environment_file(setup.environment)),
         *_engine_lock(setup, here),
-
         HostFile(
             path=f"{here}/egress.nft",
             content=egress_rules.rules(setup.name, setup.nodes > 1, not is_closed(setup)),
@@ -74,9 +73,10 @@ def _of_release(setup: HostSetup) -> tuple[HostFile, ...]:
     )
 
 
-
 def _engine_lock(setup: HostSetup, here: str) -> tuple[HostFile, ...]:
-    return (HostFile(path=f"{here}/engine.lock", content=setup.engine.lock.pins),) if setup.engine.lock else ()
+    return (
+        (HostFile(path=f"{here}/engine.lock", content=setup.engine.lock.pins),) if setup.engine.lock else ()
+    )
 
 
 def _units(setup: HostSetup) -> tuple[HostFile, ...]:

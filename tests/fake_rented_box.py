@@ -10,7 +10,6 @@ KEY = "key-of-the-box-CANARY"
 # Where release.sh looks; what it searches units for stays as it is in them.
 PLACES = re.compile(r"^((?:root|releases|kept|trial)=|    chmod a\+rx )/", re.MULTILINE)
 START = re.compile(
-
     r"rm -f( /(opt/corral/|run/corral-)[a-z0-9-]+/(gave-up|ends|first-cause))+\n"
     r'systemctl reset-failed "\$1" 2>/dev/null\n'
     r'systemctl enable "\$1" && exec systemctl --no-block start "\$1"\n'
@@ -96,7 +95,9 @@ def start() -> int:
     text = unit_text(UNIT)
     for condition in re.findall(r"^ConditionPathExists=([^!].*)$", text, re.MULTILINE):
         if not os.path.exists(here(condition)):
-            print(f"{UNIT} was skipped because of an unmet condition check (ConditionPathExists={condition}).")
+            print(
+                f"{UNIT} was skipped because of an unmet condition check (ConditionPathExists={condition})."
+            )
             return 1
     if not os.path.exists(here(STOPPED)):
         return 0
@@ -116,7 +117,6 @@ def bring() -> int:
     with open(f"{root}/phase", "w") as file:
         file.write(f"{prepare(root)}\n")
     return 0
-
 
 
 def started() -> None:
@@ -194,7 +194,6 @@ def on_the_box(words: list[str]) -> int:
                 file.write(f"{event}: {cause}\n")
             print(f"corral: {event}: {cause}")
         case ["cat", path] if path.startswith("/opt/corral/"):
-
             os.execvp("cat", ["cat", here(path)])
         case ["sh", "-c", script, "history", count, kept, waiting] if script.count("\n") == 3:
             os.execvp("sh", ["sh", "-c", script, "history", count, here(kept), here(waiting)])

@@ -17,7 +17,6 @@ def serving() -> str:
 
 
 class Box(BaseHTTPRequestHandler):
-
     """As much of vLLM as a health check asks."""
 
     def do_GET(self) -> None:
@@ -34,7 +33,7 @@ class Box(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         # It says nothing at a release that the test has broken.
-        text = "" if serving() and os.path.exists(f"{here('/..')}/broken-{serving()}") else "x"
+        text = "" if serving() and os.path.exists(here(f"/broken-{serving()}")) else "x"
         choice = {"text": text, "index": 0}
         usage = {"prompt_tokens": 1, "completion_tokens": 1}
         self.reply({"model": os.environ["FAKE_MODEL"], "choices": [choice], "usage": usage})

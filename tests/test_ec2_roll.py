@@ -23,7 +23,6 @@ from infra.onhost import idle
 __all__ = ["aws", "corral", "log", "plan"]
 
 
-
 @pytest.fixture
 def two(
     aws: FakeAws, log: Path, plan: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Another release for rented servers: brought beside the one that serves, on the same machines, and served in its stead.
+"""Another release for rented servers: brought beside the one that serves, on the same machines, and served then.
 
 EC2 is the strict fake; a box is made of the user data of its launch, its releases are turned by the real release.sh,
 and its server starts by its unit alone, which refuses an engine that is not whole.
@@ -15,7 +15,7 @@ from typing import Any
 import fake_rented_box
 import pytest
 from fake_aws import FakeAws
-from test_ec2_order import deployment, order
+from test_ec2_order import order, plan_on
 from test_ec2_replicas import aws, corral, ends, front_of, log, lose, machines, plan
 from test_ec2_roll import launched, rotation_of
 from test_ec2_several import Corral, commands
@@ -23,7 +23,7 @@ from test_ec2_several import Corral, commands
 from deploy.cli.main import run
 from deploy.releases import short_probe
 from deploy.releases.release import Figures
-from deploy.targets.deployment import Deployment, folder, load
+from deploy.targets.deployment import Deployment, folder, load, make
 from deploy.targets.ec2 import release_order, release_room
 from deploy.targets.ec2.release_room import GIB, Room
 from infra.aws import session
@@ -31,7 +31,7 @@ from infra.aws.order import Order
 from infra.errors import UsageError
 from infra.onhost import idle
 
-__all__ = ["aws", "corral", "deployment", "log", "plan"]
+__all__ = ["aws", "corral", "log", "plan"]
 
 UPGRADE = ("--vllm-version", "0.32.0", "--yes")
 
@@ -65,7 +65,8 @@ def two(booted: None, aws: FakeAws, log: Path, plan: list[str], corral: Corral) 
 
 def rented(aws: FakeAws) -> tuple[object, ...]:
     """What no upgrade changes: the machines, their ends, the launches, the order."""
-    return machines(aws), ends(aws), launched(aws), (folder("t1") / "order.json").read_text()
+    schedules = json.dumps([*aws.schedulers["us-east-1"].schedules.values()], default=str)
+    return machines(aws), schedules, launched(aws), (folder("t1") / "order.json").read_text()
 
 
 def told(log: Path, *orders: str) -> list[tuple[str, str]]:
@@ -127,8 +128,8 @@ def test_another_release_comes_to_every_replica_without_a_lost_request_and_to_wh
     asked = [call.parameters for call in aws.calls if call.operation == "RunInstances" and call.changes]
     assert ["vllm==0.32.0" in each["UserData"] for each in (asked[0], asked[-1])] == [False, True]
     assert asked[0]["ClientToken"] != asked[-1]["ClientToken"]
-    order = Order.read(folder("t1") / "order.json")
-    assert (order.user_data, order.order_id) == (
+    now = Order.read(folder("t1") / "order.json")
+    assert (now.user_data, now.order_id) == (
         asked[-1]["UserData"], Order.model_validate_json(str(before[-1])).order_id,
     )  # fmt: skip
     # It has that release from its first boot, so there is nothing to bring, and it is started anew as any.
@@ -161,7 +162,9 @@ def test_the_first_that_is_no_good_is_turned_back_and_what_has_no_room_is_not_br
         f"hint: Look: corral logs t1; the same command again goes on; all back to {old}: corral roll t1.",
     ])  # fmt: skip
     assert ([serving(log, box) for box in two], load("t1").release) == ([new, ""], old)
-    assert f"{first} starts another release than the accepted one: corral roll t1" in corral("status", "t1")[1]
+    assert (
+        f"{first} starts another release than the accepted one: corral roll t1" in corral("status", "t1")[1]
+    )
     (log.parent / second / f"broken-{new}").unlink()
     log.write_text("")
     code, out, err = corral("roll", "t1", *UPGRADE, "--json")
@@ -193,7 +196,7 @@ def test_the_first_that_is_no_good_is_turned_back_and_what_has_no_room_is_not_br
     assert aws.live() == []
 
 
-def killed(box: str, order: str) -> None:
+def killed(box: str, step: str) -> None:
     """Roll in a fork of this process that is killed just before that box is told that."""
     child = os.fork()
     if child == 0:
@@ -201,23 +204,23 @@ def killed(box: str, order: str) -> None:
             tell = session.run
 
             def dying(instance_id: str, region: str, words: str, *more: Any) -> session.Answer:
-                if instance_id == box and re.search(rf" release t1 {order} ", words):
+                if instance_id == box and re.search(rf" release t1 {step} ", words):
                     os.kill(os.getpid(), signal.SIGKILL)
                 return tell(instance_id, region, words, *more)
 
-            session.run = dying
+            setattr(session, "run", dying)  # noqa: B010
             run(["roll", "t1", *UPGRADE])
         finally:
             os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), order
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), step
 
 
 def test_killed_at_each_step_every_replica_has_one_of_the_two_and_the_same_again_goes_on(
     aws: FakeAws, log: Path, two: tuple[str, str], corral: Corral
 ) -> None:
     before, (first, second) = rented(aws), two
-    for box, order in ((second, "room"), (second, "note"), (first, "turn")):
-        killed(box, order)
+    for box, step in ((second, "room"), (second, "note"), (first, "turn")):
+        killed(box, step)
         assert ([serving(log, each) for each in two], told(log)) == (["", ""], [])
     killed(first, "keep")
     new = serving(log, first)
@@ -255,6 +258,11 @@ def test_a_server_that_is_rented_alone_is_upgraded_and_goes_back(
 # --- what is told, and what there is room for
 
 
+@pytest.fixture
+def deployment() -> Deployment:
+    return make(plan_on("g5.12xlarge"), "ec2", "t1")
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -264,7 +272,9 @@ def test_a_server_that_is_rented_alone_is_upgraded_and_goes_back(
         {"weights": "/srv/model", "regions": ("us-west-2", "us-east-1")},
     ],
 )
-def test_an_order_says_all_that_its_machines_were_told(deployment: Deployment, options: dict[str, Any]) -> None:
+def test_an_order_says_all_that_its_machines_were_told(
+    deployment: Deployment, options: dict[str, Any]
+) -> None:
     made = order(deployment, **options)
     assert release_order.order_of_release(deployment, made) == made
     later = deployment.model_copy(
@@ -272,7 +282,7 @@ def test_an_order_says_all_that_its_machines_were_told(deployment: Deployment, o
     )
     changed = release_order.accepted(later, made)
     assert changed.model_copy(update={"user_data": made.user_data}) == made
-    assert ("0.32.0" in changed.user_data) is ("engine" not in options)
+    assert "ENGINE_REQUIREMENT=vllm==0.32.0\n" in changed.user_data
     assert release_order.accepted(deployment, made) == made
 
 
@@ -296,12 +306,20 @@ def test_what_its_machines_cannot_serve_is_refused(deployment: Deployment) -> No
 @pytest.mark.parametrize(
     ("room", "outcome", "words"),
     [
-        (Room(root=100 * GIB), "ok", "100.0 GiB free on the root volume, 83."),
-        (Room(root=60 * GIB), "failed", "60.0 GiB free on the root volume, 83."),
-        (Room(root=1, has_engine=True, has_weights=True), "ok", "0.0 GiB free on the root volume, 0.0 needed"),
+        (Room(root=100 * GIB), "ok", "100.0 GiB free on the root volume, 72.4 needed"),
+        (Room(root=60 * GIB), "failed", "60.0 GiB free on the root volume, 72.4 needed"),
+        (
+            Room(root=1, has_engine=True, has_weights=True),
+            "ok",
+            "0.0 GiB free on the root volume, 0.0 needed",
+        ),
         (Room(root=60 * GIB, has_weights=True), "ok", "60.0 GiB free on the root volume, "),
         (Room(root=60 * GIB, nvme=100 * GIB), "ok", "100.0 GiB free on its own NVMe, "),
-        (Room(root=60 * GIB, nvme=50 * GIB), "failed", "a stop empties that, and `serve` fetches the weights"),
+        (
+            Room(root=60 * GIB, nvme=50 * GIB),
+            "failed",
+            "a stop empties that, and `serve` fetches the weights",
+        ),
         (Room(root=60 * GIB, nvme=50 * GIB, begun=40 * GIB), "ok", "50.0 GiB free on its own NVMe, "),
     ],
 )
@@ -310,4 +328,6 @@ def test_there_is_room_for_two_or_nothing_is_brought(
 ) -> None:
     setup = release_order.setup_of(deployment, order(deployment))
     found = release_room.judged(deployment, "i-1", room, setup)
-    assert (found.outcome, words in found.found, bool(found.fix)) == (outcome, True, outcome == "failed"), found
+    assert (found.outcome, words in found.found, bool(found.fix)) == (outcome, True, outcome == "failed"), (
+        found
+    )

@@ -538,7 +538,6 @@ def test_where_there_is_one_release_only_the_way_is_said(
         "error: scout is on moon, where corral brings no release beside another.\n"
         "hint: Bring it up under another name, switch to that, then take this one away: corral up plan.json "
         "--target moon --name scout-2; corral down scout\n",
-
     )
 
 

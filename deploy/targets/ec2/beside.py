@@ -67,7 +67,6 @@ def there(serve: ServeOptions, name: str, release: str = "") -> ServeOptions:
         own = hosts.own_root(name, release) if place in from_hub else hosts.model_folder(name, release)
         return f"{own}/{place}"
 
-
     modules = tuple(
         module.model_copy(update={"path": path(place_of(module))}) for module in serve.lora_modules
     )

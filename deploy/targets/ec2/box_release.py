@@ -1,5 +1,7 @@
 """What a rented box is told of a release, and says of it, over Session Manager (infra/onhost/release.sh)."""
 
+import json
+import re
 import shlex
 from typing import Literal
 
@@ -27,7 +29,10 @@ def words(deployment: Deployment, order: Order, mark: str = "", weights: str = "
 
 
 def tell(deployment: Deployment, machine: Rented, order: Order, before: str = "") -> str:
-    """Give a box an order, after those words of a shell; what it says. Raises HostError, and ServerError where it fails."""
+    """Give a box an order, after those words of a shell; what it says.
+
+    Raises HostError, and ServerError where it fails.
+    """
     answer = session.run(
         machine.instance_id, machine.region, f"{before}{words(deployment, order)}", ends_within_s(deployment)
     )
@@ -39,6 +44,12 @@ def tell(deployment: Deployment, machine: Rented, order: Order, before: str = ""
     return answer.text.strip()
 
 
+def record(deployment: Deployment, folder: str) -> hosts.HostFile:
+    """What tells which release lies in a folder of a box: its id alone, as AWS keeps the words of a command."""
+    content = json.dumps({"release": deployment.release}, indent=2) + "\n"
+    return hosts.HostFile(path=f"{folder}/record.json", content=content)
+
+
 def ends_within_s(deployment: Deployment) -> float:
     """How long the end of a box's server may take."""
     return hosts.stop_s(deployment.plan.serve.shutdown_timeout) + STOP_MARGIN_S
@@ -48,8 +59,18 @@ def starts(deployment: Deployment, machine: Rented) -> str | None:
     """Which release a box starts, or `ID on trial` for one that it was turned to and does not keep; None for that of
     its first boot. A deployment that never had another is not asked.
     """
-    said = tell(deployment, machine, "which").split("\n") if deployment.release else []
-    return said[-1].strip() or None if said else None
+    if not deployment.release:
+        return None
+    said = re.findall(
+        r"^[0-9a-f]{12}(?: on trial)?(?=\s*$)", tell(deployment, machine, "which"), re.MULTILINE
+    )
+    return str(said[-1]) if said else None
+
+
+def missing(deployment: Deployment, machine: Rented) -> str:
+    """What of a release is not on a box any more; "" when all of it is."""
+    said = re.search(r"^its .*\S", tell(deployment, machine, "look"), re.MULTILINE)
+    return said[0] if said else ""
 
 
 def end_trial(deployment: Deployment, machine: Rented) -> None:

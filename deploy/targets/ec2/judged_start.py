@@ -67,8 +67,7 @@ def commands(name: str, machines: tuple[Rented, ...], is_joined: bool) -> list[t
 
 def unpacked(files: tuple[hosts.HostFile, ...]) -> str:
     """The words of a shell that put files on a box, if they are not there; AWS takes 65,535 characters."""
-    packed
- = base64.b64encode(gzip.compress(archive(files), mtime=0)).decode()
+    packed = base64.b64encode(gzip.compress(archive(files), mtime=0)).decode()
     check = f"printf %s {shlex.quote(sums(files))} | sudo {shlex.join(CHECK)}"
     unpack = f"printf %s {packed} | base64 -d | gzip -d | sudo {shlex.join(UNPACK)}"
     return f"{{ {check} || {unpack}; }} && sudo systemctl daemon-reload"

@@ -132,4 +132,3 @@ def said(
         endpoint=endpoint,
         release=release,
     )
-

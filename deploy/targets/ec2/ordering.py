@@ -339,7 +339,6 @@ def unlocked(setup: hosts.HostSetup) -> str:
 
 
 def fetched_bytes(plan: Plan, setup: hosts.HostSetup) -> int:
-
     """What comes to the box's disk; nothing of weights that lie in its image."""
     draft = 0 if setup.weights.startswith("/") and not setup.beside else drafts.weights_bytes(plan)
     return draft + (0 if setup.weights.startswith("/") else plan.weights_bytes)

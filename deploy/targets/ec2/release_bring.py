@@ -17,9 +17,7 @@ LOOKS_WITHOUT_AN_END = 2
 """After so many the unit has ended without a word: the box started again meanwhile, say."""
 
 
-def prepare(
-    aws: Aws, deployment: Deployment, setup: hosts.HostSetup, machines: tuple[Rented, ...]
-) -> None:
+def prepare(aws: Aws, deployment: Deployment, setup: hosts.HostSetup, machines: tuple[Rented, ...]) -> None:
     """Have each prepare it, all at once; what serves is left alone, and what is there is not fetched twice.
 
     Raises HostError for a box that cannot be told, ServerError for one that does not prepare it.
@@ -28,15 +26,16 @@ def prepare(
         begin(deployment, setup, machine)
     for machine in machines:
         until_prepared(aws, deployment, machine)
-        if missing := box_release.tell(deployment, machine, "look"):
-            raise failed(deployment, machine, f"{missing.splitlines()[0]} is not there")
+        if missing := box_release.missing(deployment, machine):
+            raise failed(deployment, machine, f"{missing} is not there")
 
 
 def begin(deployment: Deployment, setup: hosts.HostSetup, machine: Rented) -> None:
     """Put its files on a box and start what prepares it; one that is at it goes on."""
     own = hosts.own_root(deployment.name, deployment.release)
-    record = hosts.HostFile(path=f"{own}/record.json", content=deployment.model_dump_json(indent=2) + "\n")
-    put = judged_start.unpacked((record, *host_files.host_files(setup)))
+    files = (box_release.record(deployment, own), *host_files.host_files(setup))
+    put = judged_start.unpacked(files)
+
     room = box_release.words(deployment, "room", hosts.engine_mark(setup.engine), setup.weights)
     unit = hosts.bring_unit(deployment.name)
     start = f"sudo rm -f {own}/phase && sudo systemctl --no-block start {unit}"
@@ -85,6 +84,5 @@ def failed(deployment: Deployment, machine: Rented, why: str) -> ServerError:
     name = deployment.name
     return ServerError(
         f"{machine.instance_id} could not be brought release {deployment.release}: {why.rstrip('.')}.",
-        f"What it serves was left alone. Read why: corral ssh {name}, then: journalctl --unit={hosts.bring_unit(name)}; "
-        "the same command again goes on.",
+        f"What it serves was left alone. Read why: corral ssh {name}, then: journalctl --unit={hosts.bring_unit(name)}",
     )

@@ -55,7 +55,8 @@ def asked(deployment: Deployment, machine: Rented, setup: hosts.HostSetup) -> Ro
     told = dict(re.findall(r"^(\w+)=\s*(\w*)\s*$", answer.text, re.MULTILINE))
     if answer.exit_code or not told.get("root", "").isdecimal():
         raise HostError(
-            f"{machine.instance_id} does not say how much room it has: {answer.last_line}.", "Try again in a minute."
+            f"{machine.instance_id} does not say how much room it has: {answer.last_line}.",
+            "Try again in a minute.",
         )
     nvme, begun = told.get("nvme", ""), told.get("begun", "")
     return Room(

@@ -104,20 +104,18 @@ def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[O
 def missing(deployment: Deployment) -> str:
     """What of a release is not on a machine any more."""
     aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
-    found = [
-        (machine, box_release.tell(deployment, machine, "look").partition("\n")[0].strip())
-        for machine in boxes.running(aws, deployment, order)
-    ]
-    return "; ".join(f"{word} on {machine.instance_id}" for machine, word in found if word)
+    machines = boxes.running(aws, deployment, order)
+    found = [(machine.instance_id, box_release.missing(deployment, machine)) for machine in machines]
+    return "; ".join(f"{word} on {instance_id}" for instance_id, word in found if word)
 
 
 @told
 def remember(deployment: Deployment) -> None:
     """Keep the units of every machine as this release's; a machine that has no record of one is given this one's."""
     aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
-    path = f"{hosts.root(deployment.name)}/record.json"
-    record = hosts.HostFile(path=path, content=deployment.model_dump_json(indent=2) + "\n")
-    first = f"{{ sudo test -e {path} || {judged_start.unpacked((record,))}; }} && "
+    record = box_release.record(deployment, hosts.root(deployment.name))
+    first = f"{{ sudo test -e {record.path} || {judged_start.unpacked((record,))}; }} && "
+
     for machine in boxes.running(aws, deployment, order):
         box_release.tell(deployment, machine, "note", first)
 
