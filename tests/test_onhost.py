@@ -337,11 +337,13 @@ def test_a_disk_that_a_stop_has_emptied_gets_the_weights_again(box: MakeBox) -> 
 
 
 def test_a_release_lies_on_the_fast_disk_beside_the_other_and_knows_what_was_given_up(box: MakeBox) -> None:
-    made = box(hf_token_parameter="")
+    made = box(hf_token_parameter="", api_key="generated")
     made.path("/opt/dlami/nvme").mkdir(parents=True)
     assert prepare(made).returncode == 0
     key, said = made.path(f"{ROOT}/secrets.env").read_text(), made.console
-    for file in host_files.host_files(setup(hf_token_parameter="", release="0123456789ab")):
+    for file in host_files.host_files(
+        setup(hf_token_parameter="", release="0123456789ab", api_key="generated")
+    ):
         made.put(file)
     made.path(f"{ROOT}/gave-up").write_text("gave up after three starts")
     own = "/opt/corral/.releases/scout/0123456789ab"

@@ -57,7 +57,8 @@ room)
     done
     for each in "$root" "$releases"/*; do
         if [ -z "$weights" ] || [ -e "$release/model.complete" ]; then break; fi
-        [ "$(cat "$each/model.complete" 2>/dev/null)" = "$weights" ] && [ -e "$each/model/config.json" ] || continue
+        [ "$(cat "$each/model.complete" 2>/dev/null)" = "$weights" ] || continue
+        [ -e "$each/model/config.json" ] || continue
         rm -rf "$release/model"
         ln -s "$(readlink -f "$each/model")" "$release/model"
         [ ! -e "$each/weights.sums" ] || cp "$each/weights.sums" "$release/weights.sums"
