@@ -7,7 +7,7 @@
 #   keep   from now on that one starts, at a boot too
 #   back   end what was turned to; what was kept is what starts
 #   look   say what of it is not here any more
-#   which  say which one starts, and which was turned to and not kept
+#   which  say which one starts (kept=ID), and which was turned to and not kept (trial=ID)
 # A unit in system.control goes before one of its name in /etc, and is gone after a boot.
 set -eu
 umask 022
@@ -106,12 +106,12 @@ look)
         done
     ;;
 which)
-    sed -n 's/^  "release": "\([0-9a-f]*\)".*/\1/p' "$root/record.json" 2>/dev/null || true
+    sed -n 's/^  "release": "\([0-9a-f]*\)".*/kept=\1/p' "$root/record.json" 2>/dev/null || true
     [ -e "$trial/$unit" ] || exit 0
     for each in "$releases"/*/units/"$unit"; do
         cmp -s "$each" "$trial/$unit" || continue
         each=${each%/units/*}
-        echo "${each##*/} on trial"
+        echo "trial=${each##*/}"
     done
     ;;
 esac

@@ -16,7 +16,6 @@ from infra.say import progress
 
 STOP_MARGIN_S = 60
 """Beyond what systemd gives a server to end, for the session and a slow machine."""
-ON_TRIAL = " on trial"
 
 Order = Literal["note", "room", "turn", "keep", "back", "look", "which"]
 
@@ -59,25 +58,26 @@ def starts(deployment: Deployment, machine: Rented) -> str | None:
     """Which release a box starts, or `ID on trial` for one that it was turned to and does not keep; None for that of
     its first boot. A deployment that never had another is not asked.
     """
-    if not deployment.release:
-        return None
-    said = re.findall(
-        r"^[0-9a-f]{12}(?: on trial)?(?=\s*$)", tell(deployment, machine, "which"), re.MULTILINE
+    told = asked(deployment, machine) if deployment.release else {}
+    return f"{told['trial']} on trial" if "trial" in told else told.get("kept")
+
+
+def asked(deployment: Deployment, machine: Rented) -> dict[str, str]:
+    """The id of the release that a box keeps, and of one that it was turned to and does not keep, if there is one."""
+    return dict(
+        re.findall(r"^(kept|trial)=([0-9a-f]{12})\s*$", tell(deployment, machine, "which"), re.MULTILINE)
     )
-    return str(said[-1]) if said else None
 
 
 def missing(deployment: Deployment, machine: Rented) -> str:
     """What of a release is not on a box any more; "" when all of it is."""
-    said = re.search(r"^its .*\S", tell(deployment, machine, "look"), re.MULTILINE)
+    said = re.search(r"^its\b.*\S", tell(deployment, machine, "look"), re.MULTILINE)
     return said[0] if said else ""
 
 
 def end_trial(deployment: Deployment, machine: Rented) -> None:
     """End what a roll that was killed has turned a box to: what it keeps is what starts."""
-    found = starts(deployment, machine) or ""
-    if found.endswith(ON_TRIAL):
-        progress(
-            f"{machine.instance_id}: ending release {found.removesuffix(ON_TRIAL)}, whose trial was cut short"
-        )
+    trial = asked(deployment, machine).get("trial") if deployment.release else None
+    if trial:
+        progress(f"{machine.instance_id}: ending release {trial}, whose trial was cut short")
         tell(deployment, machine, "back")
