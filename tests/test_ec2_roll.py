@@ -4,13 +4,12 @@ Nothing is rented, stopped or given another end; a box's server says how many re
 """
 
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_aws import FakeAws
-from test_ec2_replicas import aws, corral, ends, front_of, log, machines, plan
+from test_ec2_replicas import aws, corral, log, machines, plan
 from test_ec2_several import Corral, commands, plan_on
 
 from deploy.gateway import gateway, rotation
@@ -55,47 +54,6 @@ def rotation_of(name: str) -> dict[str, str]:
 
 def launched(aws: FakeAws) -> int:
     return sum(call.operation == "RunInstances" and call.changes for call in aws.calls)
-
-
-@pytest.mark.usefixtures("has_haproxy")
-def test_rented_replicas_are_rolled_behind_their_gateway_and_no_request_is_lost(
-    aws: FakeAws, log: Path, two: tuple[str, str], corral: Corral
-) -> None:
-    before = machines(aws), ends(aws), launched(aws), (folder("t1") / "api-key").read_text()
-    lost: list[int] = []
-    with front_of("t1") as door:
-        key, over = door.key("good", requests_per_minute=100_000), threading.Event()
-
-        def ask() -> None:
-            while not over.is_set():
-                if (status := door.ask("/v1/completions", {"prompt": "x"})[0]) != 200:
-                    lost.append(status)
-
-        asking = threading.Thread(target=ask)
-        asking.start()
-        for box in two:
-            has(log, box, 7)
-        code, out, err = corral("roll", "t1", "--json")
-        over.set()
-        asking.join(60)
-        assert code == 0, err
-        assert (rotation_of("t1"), lost, bool(key)) == (dict.fromkeys(two, "UP"), [], True)
-    said = json.loads(out)
-    assert (said["rolled"], said["skipped"], said["release"] == said["previous"]) == ([*two], [], True)
-    first, second = two
-    assert told(log) == [(first, "stop"), (first, "start"), (second, "stop"), (second, "start")]
-    assert before == (machines(aws), ends(aws), launched(aws), (folder("t1") / "api-key").read_text())
-    order = [line for line in err.splitlines() if line.startswith(("roll: ", "gateway: ", "stop: 7"))]
-    assert order == [
-        line
-        for box in two
-        for line in (
-            f"roll: {box}",
-            f"gateway: {box} gets no new requests",
-            "roll: the canary",
-            f"gateway: {box} gets requests again",
-        )
-    ]
 
 
 def test_the_first_that_does_not_start_ends_the_roll_and_the_same_again_goes_on(

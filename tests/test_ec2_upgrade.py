@@ -17,7 +17,8 @@ import pytest
 from fake_aws import FakeAws
 from test_ec2_order import order, plan_on
 from test_ec2_replicas import aws, corral, ends, front_of, log, lose, machines, plan
-from test_ec2_roll import launched, rotation_of
+from test_ec2_roll import has, launched, rotation_of
+from test_ec2_roll import told as orders
 from test_ec2_several import Corral, commands
 
 from deploy.cli.main import run
@@ -66,7 +67,8 @@ def two(booted: None, aws: FakeAws, log: Path, plan: list[str], corral: Corral) 
 def rented(aws: FakeAws) -> tuple[object, ...]:
     """What no upgrade changes: the machines, their ends, the launches, the order."""
     schedules = json.dumps([*aws.schedulers["us-east-1"].schedules.values()], default=str)
-    return machines(aws), schedules, launched(aws), (folder("t1") / "order.json").read_text()
+    keys = [path.read_text() for path in sorted(folder("t1").glob("api-key*"))]
+    return machines(aws), schedules, launched(aws), keys, (folder("t1") / "order.json").read_text()
 
 
 def told(log: Path, *orders: str) -> list[tuple[str, str]]:
@@ -83,7 +85,7 @@ def serving(log: Path, box: str) -> str:
 
 
 @pytest.mark.usefixtures("has_haproxy")
-def test_another_release_comes_to_every_replica_without_a_lost_request_and_to_what_is_rented_anew(
+def test_replicas_are_rolled_and_upgraded_without_a_lost_request_and_one_rented_anew_has_the_release(
     aws: FakeAws, log: Path, two: tuple[str, str], corral: Corral
 ) -> None:
     before, lost = rented(aws), list[int]()
@@ -99,16 +101,39 @@ def test_another_release_comes_to_every_replica_without_a_lost_request_and_to_wh
         asking = threading.Thread(target=ask)
         asking.start()
         for box in two:
-            (log.parent / box / "requests").write_text("7")
+            has(log, box, 7)
+        anew = corral("roll", "t1", "--json")
+        ended = orders(log)
+        for box in two:
+            has(log, box, 7)
         code, out, err = corral("roll", "t1", *UPGRADE, "--json")
         over.set()
         asking.join(60)
         assert code == 0, err
         assert (rotation_of("t1"), lost) == (dict.fromkeys(two, "UP"), [])
+    first, second = two
+    assert ended == [(first, "stop"), (first, "start"), (second, "stop"), (second, "start")]
+    said = json.loads(anew[1])
+    assert (anew[0], said["rolled"], said["skipped"], said["release"]) == (0, [*two], [], said["previous"])
+    for steps, stops in ((anew[2], ()), (err, ("upgrade: the canary", "upgrade: a short probe of it"))):
+        lines = [
+            line
+            for line in steps.splitlines()
+            if line.startswith(("roll: ", "gateway: ", "upgrade: the", "upgrade: a short probe of it"))
+        ]
+        assert lines == [
+            line
+            for box in two
+            for line in (
+                f"roll: {box}",
+                f"gateway: {box} gets no new requests",
+                *(stops or ("roll: the canary",)),
+                f"gateway: {box} gets requests again",
+            )
+        ]
     said, new = json.loads(out), load("t1").release
     assert (said["rolled"], said["release"], load("t1").plan.vllm_version) == ([*two], new, "0.32.0")
     assert rented(aws) == before
-    first, second = two
     assert told(log) == [(first, "turn"), (first, "keep"), (second, "turn"), (second, "keep")]
     assert [serving(log, box) for box in two] == [new, new]
     kept = (log.parent / first / "etc/systemd/system/corral-t1.prepare.service").read_text()
@@ -194,6 +219,11 @@ def test_the_first_that_is_no_good_is_turned_back_and_what_has_no_room_is_not_br
     assert code != 0
     df.unlink()
 
+    code, _, err = corral("upgrade", "t1", "--engine", "/x", "--yes")
+    assert (code, err.splitlines()[-2]) == (
+        2,
+        "error: A rented machine is brought no engine from here: it installs the next one from the package index.",
+    )
     code, _, err = corral("upgrade", "t1", "--rollback")
     assert code == 0, err
     assert ([serving(log, box) for box in two], load("t1").release) == (["", ""], old)
@@ -225,9 +255,8 @@ def test_killed_at_each_step_every_replica_has_one_of_the_two_and_the_same_again
     aws: FakeAws, log: Path, two: tuple[str, str], corral: Corral
 ) -> None:
     before, (first, second) = rented(aws), two
-    for box, step in ((second, "room"), (second, "note"), (first, "turn")):
-        killed(box, step)
-        assert ([serving(log, each) for each in two], told(log)) == (["", ""], [])
+    killed(second, "room")
+    assert ([serving(log, each) for each in two], told(log)) == (["", ""], [])
     killed(first, "keep")
     new = serving(log, first)
     status = json.loads(corral("status", "t1", "--json")[1])
@@ -241,24 +270,6 @@ def test_killed_at_each_step_every_replica_has_one_of_the_two_and_the_same_again
     assert (code, json.loads(out)["rolled"], json.loads(out)["skipped"]) == (0, [second], [first]), err
     assert ([serving(log, box) for box in two], load("t1").release) == ([new, new], new)
     assert rented(aws) == before
-
-
-def test_a_server_that_is_rented_alone_is_upgraded_and_goes_back(
-    booted: None, aws: FakeAws, log: Path, plan: list[str], corral: Corral
-) -> None:
-    assert corral("up", *plan)[0] == 0
-    (box,), before = machines(aws), rented(aws)
-    for words, said in (
-        (("--engine", "/x"), "error: A rented machine is brought no engine from here: it installs the next one from "
-                             "the package index.\n"),
-    ):  # fmt: skip
-        code, _, err = corral("upgrade", "t1", *words, "--yes")
-        assert (code, err.startswith(said)) == (2, True), err
-    code, _, err = corral("upgrade", "t1", *UPGRADE)
-    assert code == 0, err
-    assert (serving(log, box), rented(aws)) == (load("t1").release, before)
-    assert corral("upgrade", "t1", "--rollback")[0] == 0
-    assert (serving(log, box), load("t1").plan.vllm_version, rented(aws)) == ("", "0.33.0", before)
 
 
 # --- what is told, and what there is room for
