@@ -48,7 +48,7 @@ def told(text: str, name: str) -> dict[str, str]:
         files = yaml.safe_load(text)["write_files"]
         (content,) = [file["content"] for file in files if file["path"] == f"{root(name)}/setup.env"]
         return {key: value for key, _, value in (word.partition("=") for word in shlex.split(content))}
-    except (yaml.YAMLError, LookupError, TypeError, ValueError):
+    except (yaml.YAMLError, LookupError, RecursionError, TypeError, ValueError):
         raise DocumentError(f"The order of {name} does not say what its machines were told.") from None
 
 
