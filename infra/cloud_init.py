@@ -1,8 +1,11 @@
 """PURE: the cloud-init user data of a rented box: its files, and what it runs at its first boot."""
 
+import shlex
 import zlib
 
-from infra.errors import UsageError
+import yaml
+
+from infra.errors import DocumentError, UsageError
 from infra.host import HostSetup, guards, prepare_unit, root, unit
 from infra.host_files import host_files
 from infra.yaml_text import dumped
@@ -34,6 +37,19 @@ def user_data(setup: HostSetup) -> str:
             "Shorten the vLLM options: put long ones (chat template, overrides) beside the weights.",
         )
     return text
+
+
+def told(text: str, name: str) -> dict[str, str]:
+    """The values that a box prepares itself by, read back from its user data (host_files.setup_env).
+
+    Raises DocumentError for user data without them.
+    """
+    try:
+        files = yaml.safe_load(text)["write_files"]
+        (content,) = [file["content"] for file in files if file["path"] == f"{root(name)}/setup.env"]
+        return {key: value for key, _, value in (word.partition("=") for word in shlex.split(content))}
+    except (yaml.YAMLError, LookupError, RecursionError, TypeError, ValueError):
+        raise DocumentError(f"The order of {name} does not say what its machines were told.") from None
 
 
 def packed(text: str) -> bytes:

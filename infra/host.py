@@ -165,6 +165,11 @@ def prepare_unit(name: str) -> str:
     return f"corral-{name}.prepare.service"
 
 
+def bring_unit(name: str) -> str:
+    """The systemd unit that prepares the next release on a rented box, beside the one that serves."""
+    return f"corral-{name}.bring.service"
+
+
 def is_watched(setup: HostSetup) -> bool:
     """Whether the host ends its deployment by itself."""
     return bool(setup.ttl_minutes or setup.idle_minutes)

@@ -11,6 +11,7 @@ from infra.host import HostFile, HostSetup, is_closed, is_watched, own_root, roo
 from infra.host_units import (
     UNIT_FOLDER,
     boot_preparation,
+    bring_preparation,
     environment_file,
     lock_units,
     server_unit,
@@ -27,11 +28,7 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
     return (
         HostFile(path=f"{here}/setup.env", content=setup_env(setup)),
         HostFile(path=f"{here}/server.env", content=environment_file(setup.environment)),
-        *(
-            [HostFile(path=f"{here}/engine.lock", content=setup.engine.lock.pins)]
-            if setup.engine.lock
-            else []
-        ),
+        *_engine_lock(setup, here),
         HostFile(
             path=f"{here}/egress.nft",
             content=egress_rules.rules(setup.name, setup.nodes > 1, not is_closed(setup)),
@@ -59,14 +56,26 @@ def brought_later(setup: HostSetup) -> tuple[HostFile, ...]:
 def _of_release(setup: HostSetup) -> tuple[HostFile, ...]:
     """What prepares it in its own folder, and the unit that takes the place of the one that serves."""
     own = own_root(setup.name, setup.release)
+    # One command to a rented box has no room for all of infra/fetch either.
+    fetch = ("fetch.py",) if is_fetching(setup) else ()
+    scripts = ("prepare.sh", "phase.sh", *(fetch if setup.rented else ("owned.sh", "idle.py")))
     return (
         HostFile(path=f"{own}/setup.env", content=setup_env(setup.model_copy(update={"api_key": "none"}))),
         HostFile(path=f"{own}/server.env", content=environment_file(setup.environment)),
-        *(_script(own, name) for name in ("prepare.sh", "phase.sh", "owned.sh", "idle.py")),
-        *(_library(own) if is_fetching(setup) else ()),
+        *_engine_lock(setup, own),
+        *(_bare_if(setup.rented, _script(own, name), bare_script) for name in scripts),
+        *(_library(own) if is_fetching(setup) and not setup.rented else ()),
         HostFile(path=f"{own}/units/{unit(setup.name)}", content=server_unit(setup)),
         # It asks by the name, at the port and within the time of what it judges.
         *(host_judge.of_release(setup, f"{own}/units") if setup.served_model_name else ()),
+        # What prepares it on a rented box: now, beside what serves, and once it is kept at every boot.
+        *((bring_preparation(setup), boot_preparation(setup, f"{own}/units")) if setup.rented else ()),
+    )
+
+
+def _engine_lock(setup: HostSetup, here: str) -> tuple[HostFile, ...]:
+    return (
+        (HostFile(path=f"{here}/engine.lock", content=setup.engine.lock.pins),) if setup.engine.lock else ()
     )
 
 

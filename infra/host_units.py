@@ -7,6 +7,7 @@ from infra.host import (
     HostFile,
     HostSetup,
     asked_file,
+    bring_unit,
     is_closed,
     is_hidden,
     is_loopback,
@@ -21,6 +22,8 @@ from infra.host import (
 )
 
 UNIT_FOLDER = "/etc/systemd/system"
+PASSING_UNIT_FOLDER = "/run/systemd/system"
+"""Of units that are gone after a boot."""
 
 
 def server_unit(setup: HostSetup) -> str:
@@ -91,10 +94,21 @@ def lock_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
     )
 
 
-def boot_preparation(setup: HostSetup) -> HostFile:
+def boot_preparation(setup: HostSetup, folder: str = UNIT_FOLDER) -> HostFile:
     """The unit that prepares the box again at every boot: what is there is not fetched twice."""
-    content = PREPARE_SERVICE.format(name=setup.name, root=root(setup.name))
-    return HostFile(path=f"{UNIT_FOLDER}/{prepare_unit(setup.name)}", content=content)
+    own = own_root(setup.name, setup.release)
+    content = PREPARE_SERVICE.format(name=setup.name, root=own, once=REMAINS)
+    return HostFile(path=f"{folder}/{prepare_unit(setup.name)}", content=content)
+
+
+def bring_preparation(setup: HostSetup) -> HostFile:
+    """The unit that prepares a release beside the one that serves: with the same rights, until the box starts again.
+
+    The console stays that one's, by which `corral status` knows the box.
+    """
+    own = own_root(setup.name, setup.release)
+    content = PREPARE_SERVICE.format(name=setup.name, root=own, once=NOT_ON_THE_CONSOLE)
+    return HostFile(path=f"{PASSING_UNIT_FOLDER}/{bring_unit(setup.name)}", content=content)
 
 
 def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
@@ -253,7 +267,11 @@ Requires={unit}
 After={unit}
 """
 
+REMAINS = "RemainAfterExit=yes\n"
+NOT_ON_THE_CONSOLE = "InaccessiblePaths=/dev/console\n"
+
 # As root and with leave to install, as at the first boot; the two services are those that may bring the box's own disk.
+
 PREPARE_SERVICE = """\
 [Unit]
 Description=Preparation of corral deployment {name}
@@ -262,8 +280,7 @@ After=network-online.target rc-local.service dlami-nvme.service
 
 [Service]
 Type=oneshot
-RemainAfterExit=yes
-TimeoutStartSec=infinity
+{once}TimeoutStartSec=infinity
 ExecStart={root}/bin/prepare
 NoNewPrivileges=yes
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETGID CAP_SETUID

@@ -2,10 +2,13 @@
 
 import os
 import re
+import shlex
 import signal
 import sys
 
 KEY = "key-of-the-box-CANARY"
+# Where release.sh looks; what it searches units for stays as it is in them.
+PLACES = re.compile(r"^((?:root|releases|kept|trial)=|    chmod a\+rx )/", re.MULTILINE)
 START = re.compile(
     r"rm -f( /(opt/corral/|run/corral-)[a-z0-9-]+/(gave-up|ends|first-cause))+\n"
     r'systemctl reset-failed "\$1" 2>/dev/null\n'
@@ -29,6 +32,91 @@ def key() -> str:
 
 STOPPED = "/stopped"
 """There while its server is ended."""
+SERVING = "/serving"
+"""Which release its server is of; absent for that of the first boot."""
+UNIT, BRING = "corral-t1.service", "corral-t1.bring.service"
+CONTROL, KEPT = "/run/systemd/system.control", "/etc/systemd/system"
+
+
+def boot(folder: str, user_data: str) -> None:
+    """Make a box of what it is told, its engine and weights in place: as cloud-init does."""
+    import yaml
+
+    for file in yaml.safe_load(user_data)["write_files"]:
+        path = f"{folder}{file['path']}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as written:
+            written.write(file["content"])
+    prepare(f"{folder}/opt/corral/t1")
+
+
+def prepare(root: str) -> str:
+    """Prepare a release as bin/prepare does, by its setup.env; the last word."""
+    with open(f"{root}/setup.env") as file:
+        told = {key: value for key, _, value in (word.partition("=") for word in shlex.split(file.read()))}
+    if told["ENGINE_REQUIREMENT"] == os.environ.get("FAKE_NO_ENGINE"):
+        return "failed: engine, line 104"
+    if told["ENGINE_LOCK_SHA256"] and not os.path.exists(f"{root}/engine.lock"):
+        return "failed: engine, line 81"
+    for needed in ("prepare", "phase", *(["fetch"] if told["WEIGHTS"].startswith("hf://") else [])):
+        if not os.path.exists(f"{root}/bin/{needed}"):
+            return f"failed: {needed}, line 1"
+    mark = " ".join(
+        told[key] for key in ("ENGINE_PYTHON", "ENGINE_REQUIREMENT", "ENGINE_WHEELHOUSE", "ENGINE_ARCHIVE")
+    )
+    for path, content in (
+        ("engine/.complete", f"{mark}\n"),
+        ("model/config.json", "{}"),
+        ("model.complete", f"{told['WEIGHTS']}\n"),
+    ):
+        os.makedirs(os.path.dirname(f"{root}/{path}"), exist_ok=True)
+        with open(f"{root}/{path}", "w") as file:
+            file.write(content)
+    return "prepared"
+
+
+def unit_text(unit: str) -> str:
+    """A unit as systemd reads it: what was turned to goes first."""
+    for folder in (CONTROL, "/run/systemd/system", KEPT):
+        if os.path.exists(path := here(f"{folder}/{unit}")):
+            with open(path) as file:
+                return file.read()
+    return ""
+
+
+def release_of(text: str) -> str:
+    """Which release a unit is of; nothing for that of the first boot."""
+    named = re.search(r"/opt/corral/\.releases/t1/(\w+)/", text)
+    return named[1] if named else ""
+
+
+def start() -> int:
+    """Start the server by its unit, which refuses an engine that is not whole."""
+    text = unit_text(UNIT)
+    for condition in re.findall(r"^ConditionPathExists=([^!].*)$", text, re.MULTILINE):
+        if not os.path.exists(here(condition)):
+            print(
+                f"{UNIT} was skipped because of an unmet condition check (ConditionPathExists={condition})."
+            )
+            return 1
+    if not os.path.exists(here(STOPPED)):
+        return 0
+    with open(here(SERVING), "w") as file:
+        file.write(release_of(text))
+    started()
+    return 0
+
+
+def bring() -> int:
+    """Prepare a release as its passing unit does, which must have no way to the console."""
+    text = unit_text(BRING)
+    if "InaccessiblePaths=/dev/console" not in text:
+        print(f"Failed to start {BRING}: Unit {BRING} not found.")
+        return 5
+    root = here(f"/opt/corral/.releases/t1/{release_of(text)}")
+    with open(f"{root}/phase", "w") as file:
+        file.write(f"{prepare(root)}\n")
+    return 0
 
 
 def started() -> None:
@@ -67,6 +155,30 @@ def on_the_box(words: list[str]) -> int:
             os.execvp("python3", ["python3", "-ISBc", script, here(path), here(mark), pad])
         case ["systemctl", "--no-block", "try-restart", unit] if unit == "corral-t1.service":
             pass
+        case ["sh", "-c", script, "release", *asked] if len(asked) == 5:
+            os.execvp("sh", ["sh", "-c", PLACES.sub(rf"\1{here('/')}", script), "release", *asked])
+        case ["sh", "-c", script, "room", *asked] if len(asked) == 5:
+            os.makedirs(here("/opt"), exist_ok=True)
+            places = [here(path) for path in asked[:3]]
+            os.execvp("sh", ["sh", "-c", script.replace("/opt", here("/opt")), "room", *places, *asked[3:]])
+        case ["systemctl", "--no-block", "start", unit] if unit == BRING:
+            return bring()
+        case ["systemctl", "--no-block", "start", unit] if unit == UNIT:
+            return start()
+        case ["systemctl", "enable", "--quiet", unit] if unit == UNIT:
+            pass
+        case ["systemctl", "reset-failed", unit] if unit == UNIT:
+            pass
+        case ["systemctl", "is-active", unit] if unit == BRING:
+            print("inactive")
+            return 3
+        case [phase, "prepared"] if phase == "/opt/corral/t1/bin/phase":
+            print("corral: t1: prepared")
+        case ["test", "-e", path] if path == "/opt/corral/t1/record.json":
+            return int(not os.path.exists(here(path)))
+        case ["rm", "-f", path] if re.fullmatch(r"/opt/corral/\.releases/t1/\w+/phase", path):
+            if os.path.exists(here(path)):
+                os.unlink(here(path))
         case ["test", "!", "-e", mark] if mark == "/opt/corral/t1/key-not-loaded":
             return int(os.path.exists(here(mark)))
         case ["rm", "-f", mark] if mark == "/opt/corral/t1/key-not-loaded":
@@ -77,6 +189,10 @@ def on_the_box(words: list[str]) -> int:
                 print(f"/usr/bin/python3: can't open file '{heal}': [Errno 2] No such file or directory")
                 return 2
             print(f"read a\n{os.environ['FAKE_VERIFIED']}")
+        case ["/usr/bin/python3", "-ISB", heal, "note", "t1", event, cause] if os.path.exists(here(heal)):
+            with open(here("/noted"), "a") as file:
+                file.write(f"{event}: {cause}\n")
+            print(f"corral: {event}: {cause}")
         case ["cat", path] if path.startswith("/opt/corral/"):
             os.execvp("cat", ["cat", here(path)])
         case ["sh", "-c", script, "history", count, kept, waiting] if script.count("\n") == 3:
@@ -95,7 +211,7 @@ def on_the_box(words: list[str]) -> int:
             if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
                 print("Failed to start corral-t1.service: Unit corral-t1.service is masked.")
                 return 1
-            started()
+            return start()
         case ["systemctl", "stop", unit] if unit == "corral-t1.service":
             if left := requests():
                 print(f"{left} requests were cut")

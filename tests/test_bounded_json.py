@@ -50,11 +50,13 @@ def test_many_short_lists_are_not_deep() -> None:
 
 
 # What reads JSON without it: a probe's events on their way, its own workers' lines, what corral wrote a line before,
-# what pip wrote of corral itself. A host's bare Python has nothing of ours but what fetches.
+# what pip wrote of corral itself, the user data of an order of its own. A host's bare Python has nothing of ours but
+# what fetches.
 BY_THEMSELVES = {
     "serving/probe/exchange.py": 3,
     "serving/probe/results.py": 1,
     "infra/aws/ledger.py": 1,
+    "infra/cloud_init.py": 1,
     "infra/fetch/listing.py": 1,
     "deploy/bundle/wheels.py": 1,
 }

@@ -336,6 +336,29 @@ def test_a_disk_that_a_stop_has_emptied_gets_the_weights_again(box: MakeBox) -> 
     assert (disk / "corral-scout/config.json").exists()
 
 
+def test_a_release_lies_on_the_fast_disk_beside_the_other_and_knows_what_was_given_up(box: MakeBox) -> None:
+    made = box(hf_token_parameter="", api_key="generated")
+    made.path("/opt/dlami/nvme").mkdir(parents=True)
+    assert prepare(made).returncode == 0
+    key, said = made.path(f"{ROOT}/secrets.env").read_text(), made.console
+    for file in host_files.host_files(
+        setup(hf_token_parameter="", release="0123456789ab", api_key="generated")
+    ):
+        made.put(file)
+    made.path(f"{ROOT}/gave-up").write_text("gave up after three starts")
+    own = "/opt/corral/.releases/scout/0123456789ab"
+    assert made.run([f"{own}/bin/prepare"]).returncode == 0
+    disk = made.path("/opt/dlami/nvme")
+    assert made.path(f"{own}/model").resolve() == (disk / "corral-scout-0123456789ab").resolve()
+    assert made.path(f"{ROOT}/model").resolve() == (disk / "corral-scout").resolve()
+    assert made.path(f"{own}/phase").read_text() == "failed: start: gave up after three starts\n"
+    assert (made.path(f"{ROOT}/secrets.env").read_text(), made.path(f"{own}/secrets.env").exists()) == (
+        key,
+        False,
+    )
+    assert made.console.startswith(said)
+
+
 GIB = 2**30
 
 

@@ -311,17 +311,6 @@ def test_what_another_operator_has_brought_is_not_undone(
     assert (starts(), front.drained) == ([0, 0], [])
 
 
-def test_rented_servers_are_rolled_to_no_other_release(front: Front, roll: Roll) -> None:
-    load(NAME).model_copy(update={"target": "ec2", "region": "us-east-1"}).write(
-        folder(NAME) / "deployment.json"
-    )
-    assert roll(*UPGRADE) == (2, [
-        f"error: {NAME} is on ec2, where corral brings no release beside another.",
-        "hint: Bring it up under another name, switch to that, then take this one away: corral up plan.json --target "
-        f"ec2 --name {NAME}-2; corral down {NAME}",
-    ])  # fmt: skip
-
-
 @pytest.mark.parametrize("words", [(), UPGRADE])
 def test_a_replica_that_its_gateway_does_not_find_well_ends_the_roll(
     words: tuple[str, ...], front: Front, roll: Roll

@@ -533,15 +533,16 @@ def test_the_next_plan_keeps_the_address(
 
 
 def test_where_there_is_one_release_only_the_way_is_said(
-    plan: Plan, capsys: pytest.CaptureFixture[str]
+    plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make(plan, "ec2", NAME).write(folder(NAME) / "deployment.json")
+    monkeypatch.setitem(table.PLACES, "moon", table.Row("moon", "moon.MoonOptions"))
+    make(plan, "moon", NAME).write(folder(NAME) / "deployment.json")
     code, _, err = upgrade(capsys, "--vllm-version", "2.0.0")
     assert (code, err) == (
         2,
-        "error: scout is on ec2, where corral brings no release beside another.\n"
+        "error: scout is on moon, where corral brings no release beside another.\n"
         "hint: Bring it up under another name, switch to that, then take this one away: corral up plan.json "
-        "--target ec2 --name scout-2; corral down scout\n",
+        "--target moon --name scout-2; corral down scout\n",
     )
 
 

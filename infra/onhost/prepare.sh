@@ -144,8 +144,10 @@ brought() { # brought ADDRESS PLACE: what is not there yet below the root, or is
     rm -f "$root/${what//\//-}.sums" # of what was here before
     # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
     if [[ $2 == model && $1 != /* ]] && mountpoint -q /opt/dlami/nvme && [[ ! -e $place ]]; then
-        mkdir -p "/opt/dlami/nvme/corral-$NAME"
-        ln -s "/opt/dlami/nvme/corral-$NAME" "$place"
+        disk=${root##*/"$NAME"} # /ID of a release, which lies beside those of others
+        disk=/opt/dlami/nvme/corral-$NAME${disk/\//-}
+        mkdir -p "$disk"
+        ln -s "$disk" "$place"
     fi
     if [[ $2 == model && $WEIGHTS_BYTES != 0 ]]; then tell_percent >/dev/null 2>&1 9>&- & teller=$!; fi
     case $1 in
@@ -183,5 +185,6 @@ step=units
 systemctl daemon-reload
 # A rented box comes by here at every boot, and what it has is not read anew; elsewhere somebody brings it on purpose.
 [[ $RENTED == yes ]] || rm -f "$root"/*.sums
-# What was given up is not started at a boot, and goes on saying so.
-if [[ -s $root/gave-up ]]; then phase "failed: start: $(cat "$root/gave-up")"; else phase "prepared"; fi
+# What was given up is not started at a boot, and goes on saying so; that is noted of no one release.
+gave_up=${root/.releases\/"$NAME"\/*/$NAME}/gave-up
+if [[ -s $gave_up ]]; then phase "failed: start: $(cat "$gave_up")"; else phase "prepared"; fi

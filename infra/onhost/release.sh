@@ -1,15 +1,17 @@
 #!/bin/sh
-# release NAME ORDER ID MARK: which release of a deployment this host serves. Run as root; safe to run again.
+# release NAME ORDER ID [MARK [WEIGHTS]]: which release of a deployment this host serves. Run as root; safe to run again.
 #   note   keep what is served now as that release, and make room for others
-#   room   make room for that release; an engine of that MARK which is here is taken for it, and no room for it
+#   room   make room for that release; an engine of that MARK which is here is taken for it, and no room for it; so are
+#          weights which came from that address, where one is named: of a box that is rented
 #   turn   end what is served and serve that one, until the host starts again
 #   keep   from now on that one starts, at a boot too
 #   back   end what was turned to; what was kept is what starts
 #   look   say what of it is not here any more
+#   which  say which one starts (kept=ID), and which was turned to and not kept (trial=ID)
 # A unit in system.control goes before one of its name in /etc, and is gone after a boot.
 set -eu
 umask 022
-name=$1 order=$2 id=$3 mark=${4:-}
+name=$1 order=$2 id=$3 mark=${4:-} weights=${5:-}
 root=/opt/corral/$name
 releases=/opt/corral/.releases/$name
 release=$releases/$id
@@ -25,7 +27,9 @@ put() { # put FILE PLACE, in one step
 drop_trial() { rm -f "$trial/corral-$name."*; }
 
 units() { # those that a release has of its own
-    for each in "$1/corral-$name.service" "$1/corral-$name.judge.service"; do [ ! -e "$each" ] || echo "$each"; done
+    for each in service judge.service prepare.service; do
+        [ ! -e "$1/corral-$name.$each" ] || echo "$1/corral-$name.$each"
+    done
 }
 
 case $order in
@@ -50,6 +54,15 @@ room)
         rm -rf "$release/engine" "$release/engine.new"
         cp -al "$each" "$release/engine.new" # the same files, under a second name
         mv "$release/engine.new" "$release/engine"
+    done
+    for each in "$root" "$releases"/*; do
+        if [ -z "$weights" ] || [ -e "$release/model.complete" ]; then break; fi
+        [ "$(cat "$each/model.complete" 2>/dev/null)" = "$weights" ] || continue
+        [ -e "$each/model/config.json" ] || continue
+        rm -rf "$release/model"
+        ln -s "$(readlink -f "$each/model")" "$release/model"
+        [ ! -e "$each/weights.sums" ] || cp "$each/weights.sums" "$release/weights.sums"
+        cp "$each/model.complete" "$release/model.complete"
     done
     ;;
 turn)
@@ -91,5 +104,14 @@ look)
         while read -r beside; do
             [ -e "$beside/config.json" ] || [ -e "$beside/adapter_config.json" ] || echo "its files in $beside"
         done
+    ;;
+which)
+    sed -n 's/^  "release": "\([0-9a-f]*\)".*/kept=\1/p' "$root/record.json" 2>/dev/null || true
+    [ -e "$trial/$unit" ] || exit 0
+    for each in "$releases"/*/units/"$unit"; do
+        cmp -s "$each" "$trial/$unit" || continue
+        each=${each%/units/*}
+        echo "trial=${each##*/}"
+    done
     ;;
 esac

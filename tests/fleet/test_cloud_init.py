@@ -19,6 +19,7 @@ from deploy.targets.ec2 import judged_start, ordering
 from deploy.targets.ec2.options import Ec2Options
 from infra import cloud_init, host
 from infra.errors import EndpointError
+from infra.host_files import brought_later
 from infra.phase import last_phase
 from infra.ssh import Host
 from serving.sizing.plan import Plan
@@ -130,7 +131,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
 
 def judged(machine: Any, setup: host.HostSetup, wait: Callable[..., Any]) -> None:
     """The judge is brought as Session Manager would bring it, and asks the server often: it is nobody for the watch."""
-    machine.ssh(judged_start.unpacked(setup))
+    machine.ssh(judged_start.unpacked(brought_later(setup)))
     machine.ssh(
         "sed -i 's/look_every_s: float = 30.0/look_every_s: float = 0.5/' /opt/corral/tiny/bin/judge.py"
     )

@@ -59,12 +59,13 @@ def require_kept(serve: ServeOptions, weights: str | None) -> None:
             )
 
 
-def there(serve: ServeOptions, name: str) -> ServeOptions:
-    """PURE: the options with the box's own paths of the draft and the adapters."""
+def there(serve: ServeOptions, name: str, release: str = "") -> ServeOptions:
+    """PURE: the options with the box's own paths of the draft and the adapters; of a release in its folder."""
     from_hub = fetched(serve)
 
     def path(place: str) -> str:
-        return f"{hosts.root(name) if place in from_hub else hosts.model_folder(name)}/{place}"
+        own = hosts.own_root(name, release) if place in from_hub else hosts.model_folder(name, release)
+        return f"{own}/{place}"
 
     modules = tuple(
         module.model_copy(update={"path": path(place_of(module))}) for module in serve.lora_modules

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from deploy.targets import adapters
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import boxes, common_key, documents, judged_start, rental, tunnels
+from deploy.targets.ec2 import box_release, boxes, common_key, documents, judged_start, rental, tunnels
 from infra import bar, wait
 from infra.aws import power, rented_machines, replacing
 from infra.aws.api import Aws
@@ -33,6 +33,7 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
         )
     for machine in machines:
         boxes.wait_prepared(aws, deployment, machine)
+        box_release.end_trial(deployment, machine)
     judged_start.start(aws, deployment, order, machines)
     return ready(aws, deployment, order, machines)
 
@@ -81,7 +82,7 @@ def put_back(aws: Aws, deployment: Deployment, order: Order) -> CorralError | No
         return None
     try:
         with documents.alone(deployment.name):
-            rental.put_back(aws, order)
+            rental.put_back(aws, deployment, order)
     except CorralError as error:
         there = replacing.up(rented_machines.machines(aws, deployment.name, order.regions))
         if not replacing.will_do(order, there):
@@ -204,7 +205,9 @@ class Replicas:
 
     def begin(self, machine: Rented) -> None:
         """Give it the key of all, and have it start its server as the judge is to have it."""
+        box_release.end_trial(self.deployment, machine)
         common_key.share(self.deployment, (machine,))
+
         judged_start.start(self.aws, self.deployment, self.order, (machine,))
 
     def answer(self, machine: Rented) -> None:

@@ -32,7 +32,7 @@ def start(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented
     engine over several each is told its rank; the first leads. Safe to repeat. Raises HostError for an address that is
     none, and where Session Manager does not reach; ServerError for a machine that does not do it.
     """
-    bring = unpacked(judged_setup(deployment, order))
+    bring = unpacked(brought_later(judged_setup(deployment, order)))
     is_joined = order.nodes > 1
     started = commands(deployment.name, machines, is_joined)
     for rank, (machine, command) in enumerate(zip(machines, started, strict=True)):
@@ -65,9 +65,8 @@ def commands(name: str, machines: tuple[Rented, ...], is_joined: bool) -> list[t
     return [hosts.join_command(name, rank, addresses) for rank in range(len(machines))]
 
 
-def unpacked(setup: hosts.HostSetup) -> str:
-    """The words of a shell that put on a box what it is brought, if it is not there; AWS takes 65,535 characters."""
-    files = brought_later(setup)
+def unpacked(files: tuple[hosts.HostFile, ...]) -> str:
+    """The words of a shell that put files on a box, if they are not there; AWS takes 65,535 characters."""
     packed = base64.b64encode(gzip.compress(archive(files), mtime=0)).decode()
     check = f"printf %s {shlex.quote(sums(files))} | sudo {shlex.join(CHECK)}"
     unpack = f"printf %s {packed} | base64 -d | gzip -d | sudo {shlex.join(UNPACK)}"

@@ -1,7 +1,7 @@
 """How a rented deployment is: EC2 asked by tag, each box by its console and its unit, the server by a completion."""
 
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import boxes, tunnels
+from deploy.targets.ec2 import box_release, boxes, tunnels
 from deploy.targets.ec2.cost import hourly
 from deploy.targets.place import State, Status, together
 from infra import host as hosts
@@ -103,7 +103,8 @@ def of_server(deployment: Deployment, order: Order, machine: Rented, leads: bool
             return said(deployment, "serving", f"{where}: works for the first machine")
     endpoint = tunnels.endpoint(deployment, order, machine)
     verdict = health.judge(health.look(endpoint), deployment.plan.serve.served_model_name)
-    return said(deployment, verdict.state, f"{where}: {verdict.detail}", endpoint)
+    starts = box_release.starts(deployment, machine)
+    return said(deployment, verdict.state, f"{where}: {verdict.detail}", endpoint, starts)
 
 
 def unit_state(deployment: Deployment, machine: Rented) -> str:
@@ -115,6 +116,19 @@ def unit_state(deployment: Deployment, machine: Rented) -> str:
     return unit
 
 
-def said(deployment: Deployment, state: State, detail: str, endpoint: Endpoint | None = None) -> Status:
+def said(
+    deployment: Deployment,
+    state: State,
+    detail: str,
+    endpoint: Endpoint | None = None,
+    release: str | None = None,
+) -> Status:
     """A status of this target."""
-    return Status(name=deployment.name, target="ec2", state=state, detail=detail, endpoint=endpoint)
+    return Status(
+        name=deployment.name,
+        target="ec2",
+        state=state,
+        detail=detail,
+        endpoint=endpoint,
+        release=release,
+    )

@@ -97,7 +97,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         weights_bytes=fetched_bytes(deployment.plan, setup),
         engine_gib=preflight.figures()["engine_disk_gib"]["cuda"],
         user_data=cloud_init.user_data(setup),
-        engine_unlocked="" if setup.engine.archive or setup.engine.lock else setup.engine.requirement,
+        engine_unlocked=unlocked(setup),
         user_tags=tags_from(options.tags),
         read_parameters=tuple(filter(None, [setup.hf_token_parameter])),
         read_s3=stored(setup),
@@ -257,10 +257,11 @@ def check_affordable(
 
 
 def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> hosts.HostSetup:
-    """How the rented box prepares itself at first boot."""
+    """How the rented box prepares itself at first boot, or for a release beside the one that it serves."""
     serve = serve_there(deployment, options)
     return hosts.HostSetup(
         name=deployment.name,
+        release=deployment.release,
         argv=argv(serve),
         environment=environment(
             hosts.state_folder(deployment.name), load_budget_s(deployment.plan.weights_bytes)
@@ -308,10 +309,10 @@ def serve_there(deployment: Deployment, options: Ec2Options) -> ServeOptions:
     """
     listen = "0.0.0.0" if options.cidr else "127.0.0.1"
     beside.require_kept(deployment.plan.serve, options.weights)
-    return beside.there(deployment.plan.serve, deployment.name).model_copy(
+    return beside.there(deployment.plan.serve, deployment.name, deployment.release).model_copy(
         update={
             "host": listen,
-            "model": hosts.model_folder(deployment.name),
+            "model": hosts.model_folder(deployment.name, deployment.release),
             "revision": None,
             "chat_template": chat_template.text_of(deployment.plan.serve.chat_template),
         }
@@ -330,6 +331,11 @@ def weights(deployment: Deployment, options: Ec2Options) -> str:
             "s3://bucket/scout/",
         )
     return hosts.from_hub(model, deployment.plan.serve.revision)
+
+
+def unlocked(setup: hosts.HostSetup) -> str:
+    """What the box installs as the package index has it that day; empty where nothing is."""
+    return "" if setup.engine.archive or setup.engine.lock else setup.engine.requirement
 
 
 def fetched_bytes(plan: Plan, setup: hosts.HostSetup) -> int:

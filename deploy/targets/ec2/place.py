@@ -19,6 +19,7 @@ from deploy.targets.ec2 import (
     machine_status,
     offered,
     ordering,
+    release_order,
     rental,
     takedown,
     tunnels,
@@ -26,6 +27,17 @@ from deploy.targets.ec2 import (
 )
 from deploy.targets.ec2.cost import check_limit
 from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.ec2.releases import bring as bring
+from deploy.targets.ec2.releases import engine_version as engine_version
+from deploy.targets.ec2.releases import keep as keep
+from deploy.targets.ec2.releases import let_go as let_go
+from deploy.targets.ec2.releases import missing as missing
+from deploy.targets.ec2.releases import note as note
+from deploy.targets.ec2.releases import pinned as pinned
+from deploy.targets.ec2.releases import remember as remember
+from deploy.targets.ec2.releases import settled as settled
+from deploy.targets.ec2.releases import turn_to as turn_to
+from deploy.targets.ec2.releases import with_engine as with_engine
 from deploy.targets.ec2.rental import still_rented
 from deploy.targets.ec2.replicas import answering as answering
 from deploy.targets.ec2.replicas import count as count
@@ -99,7 +111,7 @@ def refuse_offline(deployment: Deployment, is_made: bool) -> None:
 def requests(deployment: Deployment, wishes: Ec2Options | None = None) -> list[dict[str, object]]:
     """Every call a launch would make, in order; asks nobody. Raises UsageError for a limit that takes AWS to check."""
     if wishes is None:
-        return dry_run.requests(documents.order_of(deployment))
+        return dry_run.requests(release_order.accepted(deployment, documents.order_of(deployment)))
     order = ordering.order(deployment, wishes)
     check_limit(order)
     return dry_run.requests(order)

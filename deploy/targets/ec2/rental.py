@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from deploy.targets import deployment as deployments
 from deploy.targets import hub_weights
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.ec2 import beside, boxes, documents, ordering, prerequisites
+from deploy.targets.ec2 import beside, boxes, documents, ordering, prerequisites, release_order
 from deploy.targets.ec2.cost import cost_sentence, hourly, priced
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.takedown import refuse_another_account
@@ -18,7 +19,7 @@ from infra.aws.api import Aws
 from infra.aws.failures import Refused
 from infra.aws.order import Order, utc
 from infra.aws.renting import told
-from infra.errors import CorralError, Interrupted
+from infra.errors import CorralError, DocumentError, Interrupted
 from infra.local_file import size_bytes
 from serving.vllm import chat_template
 
@@ -52,7 +53,10 @@ def look(deployment: Deployment, wishes: Ec2Options, to_serve: bool) -> Iterator
     deployment, about = settled(deployment, wishes)
     order = order_for(deployment, wishes)
     refuse_another_server(deployment, order)
-    placed = deployment.model_copy(update={"region": order.regions[0]})
+    placed = deployment.model_copy(
+        update={"region": order.regions[0], "release": accepted_release(deployment.name, order)}
+    )
+    order = release_order.accepted(placed, order)
     with documents.alone(placed.name):
         aws = documents.aws_for(placed.name)
         survey = surveyed(aws, order)
@@ -90,8 +94,9 @@ def make(rental: Rental) -> Deployment:
 
 
 @told
-def put_back(aws: Aws, order: Order) -> None:
-    """Rent the replicas anew that are lost of those that run, after a look at the account."""
+def put_back(aws: Aws, deployment: Deployment, order: Order) -> None:
+    """Rent the replicas anew that are lost of those that run, after a look at the account: at the accepted release."""
+    order = retold(deployment, order)
     survey = surveyed(aws, order)
     refuse_another_account(order, survey.account)
     there = replacing.without_surplus(aws, order, renting.seen(survey))
@@ -121,6 +126,24 @@ def still_rented(aws: Aws, order: Order) -> Interrupted:
 def order_for(deployment: Deployment, wishes: Ec2Options) -> Order:
     """The order to carry out, which may have been begun before. Raises UsageError for what cannot be meant."""
     return ordering.renewed(documents.begun(deployment.name), ordering.order(deployment, wishes))
+
+
+def retold(deployment: Deployment, order: Order) -> Order:
+    """The order with what its machines are to be told now, kept before any is launched by it."""
+    now = release_order.accepted(deployment, order)
+    if now != order:
+        now.write(documents.order_file(order.name))
+    return now
+
+
+def accepted_release(name: str, order: Order) -> str:
+    """The release that an order which was begun has come to; empty for a new one, or where it had no other."""
+    before = documents.begun(name)
+    if before is None or before.order_id != order.order_id:
+        return ""
+    with suppress(DocumentError):
+        return deployments.load(name).release
+    return ""
 
 
 def told_of_template(deployment: Deployment) -> tuple[str, ...]:

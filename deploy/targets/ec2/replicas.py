@@ -5,7 +5,7 @@ ended and started anew. Which machines there are only AWS knows; none is rented,
 import shlex
 
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import boxes, common_key, documents, each_server, judged_start, tunnels
+from deploy.targets.ec2 import box_release, boxes, common_key, documents, each_server, judged_start, tunnels
 from infra import host as hosts
 from infra.aws import power, replacing, session
 from infra.aws.api import Aws
@@ -14,9 +14,6 @@ from infra.aws.renting import told
 from infra.errors import CloudError, ServerError, UsageError
 from infra.rented import Rented
 from serving.vllm.endpoint import Endpoint
-
-STOP_MARGIN_S = 60
-"""Beyond what systemd gives a server to end, for the session and a slow machine."""
 
 
 def servers(order: Order, machines: tuple[Rented, ...]) -> tuple[Rented, ...]:
@@ -116,8 +113,8 @@ def restart(deployment: Deployment) -> Endpoint:
 def end(deployment: Deployment, machine: Rented) -> None:
     """End the server of a machine, which starts again at a boot. Raises ServerError where it does not end."""
     words = shlex.join(("sudo", "systemctl", "stop", hosts.unit(deployment.name)))
-    within_s = hosts.stop_s(deployment.plan.serve.shutdown_timeout) + STOP_MARGIN_S
-    answer = session.run(machine.instance_id, machine.region, words, within_s)
+    answer = session.run(machine.instance_id, machine.region, words, box_release.ends_within_s(deployment))
+
     if answer.exit_code:
         raise ServerError(
             f"{machine.instance_id} did not end its server: {answer.last_line}.", boxes.next_step(deployment)
