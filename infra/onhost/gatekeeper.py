@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""gatekeeper ORDER NAME: what a deployment's gateway has done for it as root on its host.
+"""gatekeeper ORDER NAME: what a deployment's gateway, or a listener of one, has done for it as root on its host.
 
 corral brings what HAProxy reads to a folder of root's. HAProxy has a user of its own and gets copies, in the one folder
 that it may write: `begin` makes them before each start, `again` at each change. `try` has HAProxy read what was brought
