@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -142,6 +142,9 @@ def it_stands_before_the_servers_of_two_hosts(
     assert "between:" not in corral("gateway", "status", "scout")[1]
     code, _, complaint = corral(*begin)
     assert code == 0, complaint
+    code, _, complaint = corral(*begin[:-1], str(free_port()))  # its listeners go with it to another port
+    assert code == 0, complaint
+    until(lambda: [each.check for each in gateway.status("scout").servers] == ["L7OK", "L7OK"])
     assert (second.path(LISTENER) / "files").is_dir()
 
 
@@ -173,13 +176,14 @@ def a_host_on_which_no_listener_can_stand_is_told_of_before_anything_changes(
     listening = f"listening 0200007F:{int(begin[-1]):04X}\n"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(host_haproxy, "PROGRAM", f"[ ! -e /opt/bare ] || exit 0\n{host_haproxy.PROGRAM}")
-        for change, said in (
+        changes: tuple[tuple[Callable[[], object], str], ...] = (
             (lambda: bare.write_text(""), f"HAProxy is not installed on {OTHER}."),
             (lambda: facts.write_text(known.replace(f"address lo {OTHER}\n", "")),
              f"No interface of {OTHER} has the address {OTHER}, so no listener can stand there."),
             (lambda: facts.write_text(known + listening),
              f"The listener of {OTHER} cannot listen on {OTHER} port {begin[-1]}: somebody does already."),
-        ):  # fmt: skip
+        )  # fmt: skip
+        for change, said in changes:
             change()
             code, _, complaint = corral(*begin)
             assert (code != 0, complaint.splitlines()[0]) == (True, f"error: {said}")

@@ -199,7 +199,7 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
         known = key_store.mapped(place, asked)
         write_text_atomically(place / haproxy_config.LUA, shipped_text("deploy.gateway", "gateway.lua"))
         usage.write_spent(place)
-        haproxy.write_state(place, runs)
+        haproxy.write_state(place, runs, text)
         haproxy.check(program, place, text)
         write_text_atomically(place / haproxy_config.CONFIG, text)
         (haproxy.reload if runs else haproxy.start)(program, place)
