@@ -36,6 +36,7 @@ from deploy.gateway import (
     listener_config,
     listeners,
     on_host,
+    rotation,
 )
 from deploy.gateway.gateway_document import Gateway, Listener
 from deploy.gateway.gateway_options import GatewayOptions
@@ -287,7 +288,11 @@ def test_gateway_and_listener_take_each_other_alone_and_who_is_refused_is_told_i
             )
             known.model_copy(update={"listeners": told}).write(ours / "gateway.json")
             wanted = {name: "DOWN" for name in ports} | {"well": "UP"}
-            until(lambda: {each.name: each.state for each in gateway.status(NAME).servers} == wanted)
+            settled = (("DOWN", True), ("UP", False))
+            until(
+                lambda: all((each.state, each.check != "L7OK") in settled for each in rotation.in_front(ours))
+            )
+            assert {each.name: each.state for each in gateway.status(NAME).servers} == wanted
             for _ in range(5):
                 assert front.ask("/v1/models")[0] == 200
             assert {line["server"] for line in front.audit() if line["status"] == 200} == {"well"}
