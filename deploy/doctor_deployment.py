@@ -8,7 +8,7 @@ from deploy.by_name import is_named
 from deploy.doctor import Diagnosis, of_corral, unneeded
 from deploy.gateway import gateway
 from deploy.gateway.certificates import ends_soon
-from deploy.gateway.gateway_text import why_not
+from deploy.gateway.gateway_text import anew, why_not
 from deploy.line import status
 from deploy.next_step import known_of, next_step
 from deploy.provision_request import Where, wishes_of
@@ -138,7 +138,7 @@ def of_gateway(name: str) -> Iterator[Checkup]:
 def of_servers(now: gateway.GatewayStatus) -> Iterator[Checkup]:
     """Those that get no requests of their gateway."""
     for each in now.servers:
-        if why := why_not(now.name, each):
+        if why := why_not(now.name, each, anew(now, each)):
             yield Checkup(
                 name=f"gateway to {each.name}",
                 outcome="warning",
@@ -152,27 +152,33 @@ def of_certificate(name: str) -> Iterator[Checkup]:
     if not gateway.exists(name):
         return
     now = gateway.status(name)
-    if not (end := now.certificate_ends_at):
-        return
+    own = f"corral gateway status {name}{again()}"
+    if end := now.certificate_ends_at:
+        fix = (
+            own
+            if now.ca_file
+            else f"Renew it, then, with the options that are to hold: corral gateway {name}{again()}"
+        )
+        yield ending("certificate", end, fix)
+    if now.listeners and (end := now.client_certificate_ends_at):
+        yield ending("certificate to listeners", end, own)
+    for each in now.listeners:
+        yield ending(f"certificate of the listener of {each.server}", each.certificate_ends_at, own)
+
+
+def ending(name: str, end: datetime, fix: str) -> Checkup:
+    """When a certificate ends, and what to do where that is soon, or has been."""
     days = (end - datetime.now(UTC)).days
     found = (
         f"it ends on {end:%Y-%m-%d}, in {counted(days, 'day')}"
         if days >= 0
         else f"it ended on {end:%Y-%m-%d}"
     )
-    own = f"corral gateway status {name}{again()}"
-    fix = (
-        own
-        if now.ca_file
-        else f"Renew it, then, with the options that are to hold: corral gateway {name}{again()}"
-    )
     if not ends_soon(end):
-        yield Checkup(name="certificate", outcome="ok", found=found)
-    elif days >= 0:
-        yield Checkup(name="certificate", outcome="warning", found=found, fix=fix)
-    else:
-        code = ServerError.exit_code
-        yield Checkup(name="certificate", outcome="failed", found=found, fix=fix, exit_code=code)
+        return Checkup(name=name, outcome="ok", found=found)
+    if days >= 0:
+        return Checkup(name=name, outcome="warning", found=found, fix=fix)
+    return Checkup(name=name, outcome="failed", found=found, fix=fix, exit_code=ServerError.exit_code)
 
 
 def hours_beyond(end: str) -> int:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from infra import egress_rules
 from infra.egress_proof import Egress, GatewayProof, Proof, Served, problems
-from infra.host_gateway import called
+from infra.host_gateway import title_of
 from infra.quantity import counted
 from infra.record import Record
 
@@ -104,9 +104,11 @@ def rules(name: str, proof: Proof, served: Served, is_asked: bool) -> Finding:
 
 
 def gateway_rules(name: str, host: str, gateway: GatewayProof, is_asked: bool) -> Finding:
-    """The same of a gateway's, which may reach the servers that the report names."""
-    text = egress_rules.gateway_rules(called(name), gateway.servers)
-    return written_by_us(f"{host}'s gateway", text, gateway.look.served, is_asked)
+    """The same of a gateway's, or a listener's, which may reach the servers that the report names."""
+    text = egress_rules.gateway_rules(title_of(name, gateway.unit), gateway.servers)
+    return written_by_us(
+        f"{host}'s {'listener' if gateway.is_listener else 'gateway'}", text, gateway.look.served, is_asked
+    )
 
 
 def written_by_us(whose: str, text: str, served: Served | None, is_asked: bool) -> Finding:

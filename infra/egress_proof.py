@@ -116,8 +116,11 @@ class Look(Record):
         return hashlib.sha256(self.rules.encode()).hexdigest()
 
 
+LISTENER_END = ".listener.service"
+
+
 class GatewayProof(Record):
-    """The gateway beside a server: whom it may reach itself, and that it reaches nobody else."""
+    """The gateway beside a server, or the listener of one: whom it may reach, and that it reaches nobody else."""
 
     unit: str
     """HAProxy's systemd unit."""
@@ -125,6 +128,11 @@ class GatewayProof(Record):
     """Whom it may reach: ADDRESS PORT each."""
     look: Look
     """What was tried from inside it, and its lock."""
+
+    @property
+    def is_listener(self) -> bool:
+        """Whether it answers the gateway of another host alone."""
+        return self.unit.endswith(LISTENER_END)
 
 
 class Proof(Record):
@@ -215,10 +223,12 @@ def problems(proof: Proof) -> tuple[str, ...]:
     return (*_escapes(proof), *_lock_problems(proof), *_during(proof), *_gateway_problems(proof))
 
 
-def limits(sockets_open_on: tuple[str, ...], gateways_on: tuple[str, ...] = ()) -> tuple[str, ...]:
+def limits(
+    sockets_open_on: tuple[str, ...], gateways_on: tuple[str, ...] = (), listeners_on: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """What a report does not show, given the hosts where no Landlock closes abstract sockets to the server.
 
-    And those where a gateway answers for it.
+    And those where a gateway answers for it, or a listener hands its answers to one.
     """
     said = list(LIMITS)
     if where := ", ".join(sockets_open_on):
@@ -227,6 +237,8 @@ def limits(sockets_open_on: tuple[str, ...], gateways_on: tuple[str, ...] = ()) 
         said.append(
             f"On {where} a gateway hands the server's answers to whoever has a key and asked for them."
         )
+    if where := ", ".join(listeners_on):
+        said.append(f"On {where} a listener hands the server's answers to the gateway of another host.")
     return tuple(said)
 
 
@@ -271,7 +283,8 @@ def _gateway_problems(proof: Proof) -> Iterator[str]:
     if seen.lock is None:
         yield f"the lock of {unit} is not loaded on {proof.host}"
     elif seen.lock.uid != seen.uid:
-        yield f"the lock of {unit} on {proof.host} is not for the gateway's user"
+        what = "listener" if proof.gateway.is_listener else "gateway"
+        yield f"the lock of {unit} on {proof.host} is not for the {what}'s user"
     elif seen.rules != seen.rules_at_start:
         yield f"the rules of the lock of {unit} on {proof.host} were changed since it was loaded"
     elif not any(attempt.outcome == "stopped" for attempt in seen.attempts):

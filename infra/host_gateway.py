@@ -1,4 +1,9 @@
-"""PURE: a gateway on an owned host: its unit, its lock and its scripts, beside those of its deployment's server."""
+"""PURE: what stands on an owned host beside its deployment's server: its unit, its lock and its scripts.
+
+That is a gateway, or, on another host, the listener that ends TLS for it: HAProxy both.
+"""
+
+from typing import Literal
 
 from infra import egress_rules
 from infra.data import shipped_text
@@ -10,13 +15,17 @@ from infra.record import Record
 AUDITS = "/var/log/corral"
 """Root's: they outlive the gateways."""
 DAEMON_MARGIN_S = 10
+Kind = Literal["gateway", "listener"]
+"""A listener stands before a server on loopback and answers the gateway of another host alone."""
+KINDS: tuple[Kind, ...] = ("gateway", "listener")
 
 
 class GatewaySetup(Record):
-    """What a host is told of a gateway. Holds no secret: those go the way of what HAProxy reads."""
+    """What a host is told of a gateway or a listener. Holds no secret: those go the way of what HAProxy reads."""
 
     name: str
     """The deployment's."""
+    kind: Kind = "gateway"
     haproxy: str
     """The program, by its path there."""
     servers: tuple[str, ...]
@@ -26,9 +35,9 @@ class GatewaySetup(Record):
     drain_s: float
 
 
-def called(name: str) -> str:
-    """What units, folder and table of a deployment's gateway are called for; no deployment's name has a dot."""
-    return f"{name}.gateway"
+def called(name: str, kind: Kind = "gateway") -> str:
+    """What units, folder and table are called for; no deployment's name has a dot."""
+    return f"{name}.{kind}"
 
 
 def audit_file(name: str) -> str:
@@ -36,21 +45,26 @@ def audit_file(name: str) -> str:
     return f"{AUDITS}/{called(name)}.jsonl"
 
 
-def servers_file(name: str) -> str:
+def title_of(name: str, unit_name: str) -> str:
+    """What that unit of a deployment is called for; the gateway, where it is neither."""
+    return next((title for kind in KINDS if unit(title := called(name, kind)) == unit_name), called(name))
+
+
+def servers_file(title: str) -> str:
     """What it may reach, ADDRESS PORT a line."""
-    return f"{root(called(name))}/servers"
+    return f"{root(title)}/servers"
 
 
-def keeper(name: str, order: str, *words: str) -> tuple[str, ...]:
+def keeper(title: str, order: str, *words: str) -> tuple[str, ...]:
     """What has an order done there, as root (infra/onhost/gatekeeper.py)."""
-    return (*PYTHON, f"{root(called(name))}/bin/gatekeeper", order, called(name), *words)
+    return (*PYTHON, f"{root(title)}/bin/gatekeeper", order, title, *words)
 
 
-def scripts(name: str) -> tuple[HostFile, ...]:
+def scripts(title: str) -> tuple[HostFile, ...]:
     """What it is asked by; nothing that runs depends on these."""
-    here = root(called(name))
+    here = root(title)
     return (
-        HostFile(path=f"{here}/setup.env", content=f"NAME={called(name)}\nRENTED=no\nAPI_KEY=none\n"),
+        HostFile(path=f"{here}/setup.env", content=f"NAME={title}\nRENTED=no\nAPI_KEY=none\n"),
         *(
             HostFile(path=f"{here}/bin/{script.partition('.')[0]}", content=_text(script), mode="0755")
             for script in ("lock.sh", "phase.sh", "gatekeeper.py")
@@ -61,13 +75,13 @@ def scripts(name: str) -> tuple[HostFile, ...]:
 
 def files(setup: GatewaySetup) -> tuple[HostFile, ...]:
     """Its lock and its units."""
-    title = called(setup.name)
+    title = called(setup.name, setup.kind)
     here, timer = root(title), f"{UNIT_FOLDER}/{lock_timer(title)}"
     sandbox = LOCK_FILES.format(root=here) + HELPER_SANDBOX.format(
         rights="CAP_NET_ADMIN", families="AF_UNIX AF_NETLINK"
     )
     return (
-        HostFile(path=servers_file(setup.name), content="".join(f"{server}\n" for server in setup.servers)),
+        HostFile(path=servers_file(title), content="".join(f"{server}\n" for server in setup.servers)),
         HostFile(path=f"{here}/egress.nft", content=egress_rules.gateway_rules(title, setup.servers)),
         HostFile(path=f"{UNIT_FOLDER}/{unit(title)}", content=gateway_unit(setup)),
         HostFile(
@@ -80,18 +94,19 @@ def files(setup: GatewaySetup) -> tuple[HostFile, ...]:
 
 def gateway_unit(setup: GatewaySetup) -> str:
     """HAProxy as a user of its own, which may reach its servers and answer those who reach it."""
-    title = called(setup.name)
+    title = called(setup.name, setup.kind)
     outside = " ".join(OUTSIDE)
     return GATEWAY_UNIT.format(
+        what="Gateway" if setup.kind == "gateway" else "Listener",
         name=setup.name,
         title=title,
         root=root(title),
         lock_timer=lock_timer(title),
         haproxy=setup.haproxy,
         state=state_folder(title),
-        begin=f"{outside} {' '.join(keeper(setup.name, 'begin'))}",
-        again=f"{outside} {' '.join(keeper(setup.name, 'again'))}",
-        audit=audit_file(setup.name),
+        begin=f"{outside} {' '.join(keeper(title, 'begin'))}",
+        again=f"{outside} {' '.join(keeper(title, 'again'))}",
+        output=AUDITED.format(audit=audit_file(setup.name)) if setup.kind == "gateway" else "journal",
         stop_s=f"{setup.drain_s + DAEMON_MARGIN_S:.0f}",
         network=CLOSED_NETWORK if setup.is_loopback else "",
     )
@@ -101,9 +116,12 @@ def _text(name: str) -> str:
     return shipped_text("infra.onhost", name)
 
 
+AUDITED = "append:{audit}"
+"""Root's file, which systemd opens: HAProxy can neither read it nor open it."""
+
 GATEWAY_UNIT = """\
 [Unit]
-Description=Gateway of corral deployment {name}
+Description={what} of corral deployment {name}
 Wants=network-online.target
 After=network-online.target
 # While it runs its lock is looked at: without that it does not run.
@@ -121,8 +139,7 @@ ExecStart={haproxy} -Ws -C {state} -S unix@master.sock,mode,600 -f haproxy.cfg
 ExecReload=+{again}
 ExecReload=/bin/kill -USR2 $MAINPID
 ExecStopPost=+{root}/bin/lock off {title}
-# Root's file, which systemd opens: HAProxy can neither read it nor open it.
-StandardOutput=append:{audit}
+StandardOutput={output}
 StandardError=journal
 Restart=always
 RestartSec=2

@@ -114,7 +114,9 @@ def start(unit: str) -> None:
     (command,) = lines(unit, "ExecStart")
     words = [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(here(command))]
     words = with_port_of_its_own(words) if "--port" in words else words
-    appended = [line.removeprefix("append:") for line in lines(unit, "StandardOutput")]
+    appended = [
+        line.removeprefix("append:") for line in lines(unit, "StandardOutput") if line.startswith("append:")
+    ]
     with (
         (BOX / "journal").open("w") as said,
         Path(here(appended[0])).open("a") if appended else nullcontext(said) as printed,

@@ -59,9 +59,10 @@ def strict(prog: str) -> "ArgumentParser":
 
 def host_python(box: Path, arguments: list[str]) -> None:
     """The host's own interpreter: it can make an environment, and say whether it could; the proof has its answers."""
-    if arguments[:2] == ["-I", "-"] and arguments[2].endswith(".gateway"):
-        kept, script = box / "gateway-look", sys.stdin.read()
-        (box / "gateway-egress.py").write_text(script)
+    if arguments[:2] == ["-I", "-"] and arguments[2].endswith((".gateway", ".listener")):
+        kind = arguments[2].rpartition(".")[2]
+        kept, script = box / f"{kind}-look", sys.stdin.read()
+        (box / f"{kind}-egress.py").write_text(script)
         nothing = '"nft": "", "rules": "", "rules_at_start": "", "attempts": [], "sockets": []'
         of_none = f'{{"hostname": "gpu-1", "boot_id": "b", "kernel": "6", "pid": 0, "uid": 0, {nothing}}}'
         print(kept.read_text() if kept.exists() else of_none)

@@ -69,9 +69,10 @@ def test_what_no_report_shows() -> None:
         "Root on the host and the kernel itself can undo the lock; GPU drivers and firmware are not the server's user.",
         "The sha256 shows damage to this file, not who wrote it: sign it where that matters.",
     )
-    assert egress_proof.limits(("a", "b"), ("c",))[4:] == (
+    assert egress_proof.limits(("a", "b"), ("c",), ("d",))[4:] == (
         "On a, b a program with an abstract local socket could carry things out.",
         "On c a gateway hands the server's answers to whoever has a key and asked for them.",
+        "On d a listener hands the server's answers to the gateway of another host.",
     )
     assert egress_proof.NAMED_BY_LISTS == (
         "What serves is named by lists on the host: each package's RECORD, the sums noted when the weights came. "

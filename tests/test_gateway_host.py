@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +16,8 @@ import pytest
 from fake_box import Box
 from ports import free_port
 from stubbed import until
+from test_listeners import it_stands_before_the_servers_of_two_hosts, status_of
+from test_listeners import second as second
 from test_owned import deployment, over
 from test_owned_line import Corral, look, says, stopped
 from test_owned_line import box as box
@@ -26,7 +27,15 @@ from test_owned_line import provisioned as provisioned
 from test_owned_line import serving as serving
 
 from deploy import line
-from deploy.gateway import certificates, gateway, gateway_unit, key_store, on_host, out_of_rotation
+from deploy.gateway import (
+    certificates,
+    gateway,
+    gateway_unit,
+    host_haproxy,
+    key_store,
+    on_host,
+    out_of_rotation,
+)
 from deploy.gateway.gateway_document import Gateway
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.haproxy_config import Server
@@ -62,24 +71,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return said
 
 
-def status_of(port: int, key: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
-    """What a request earns."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        head = {"Authorization": f"Bearer {key}"}
-        if body is None:
-            connection.request("GET", "/v1/models", headers=head)
-        else:
-            connection.request("POST", "/v1/completions", json.dumps(body), head)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
 @pytest.mark.usefixtures("has_haproxy")
 def test_a_gateway_on_an_owned_host_from_its_start_to_down(
-    serving: Box, corral: Corral, asked: list[str]
+    serving: Box, second: Box, corral: Corral, asked: list[str]
 ) -> None:
     what_stands_against_one_changes_nothing(serving, corral)
     egress_shows_the_gateway_and_what_it_was_refused(serving, corral)
@@ -93,7 +87,7 @@ def test_a_gateway_on_an_owned_host_from_its_start_to_down(
 
     # From before it listens it is on record here.
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(gateway_unit, "begin", lambda there, host: interrupted())
+        patched.setattr(host_haproxy, "begin", lambda there, host: interrupted())
         assert corral(*begin)[0] == 130
     assert json.loads(corral("gateway", "status", "scout", "--json")[1])["state"] == "stopped"
     began = done(*begin)
@@ -161,6 +155,8 @@ def test_a_gateway_on_an_owned_host_from_its_start_to_down(
     done("keys", "add", "scout", "carol")  # while it is down
     assert done(*begin, "--host", "0.0.0.0", "--tls-name", "localhost")["keys"] == 2
     a_certificate_that_its_host_did_not_take_is_renewed_the_next_time(serving)
+    done("gateway", "stop", "scout")
+    it_stands_before_the_servers_of_two_hosts(serving, second, corral, begin, asked)
     gone = done("down", "scout", "--now")
     audit_there = serving.path("/var/log/corral/scout.gateway.jsonl")
     audit_here = folder("scout") / "gateway-audit.jsonl"
@@ -179,14 +175,14 @@ def a_key_that_is_revoked_meanwhile_stays_revoked(serving: Box, corral: Corral, 
     place, files = folder("scout") / "gateway", serving.path(ROOT) / "files"
     key = json.loads(corral("keys", "add", "scout", "eve", "--json")[1])["key"]
     before = {path.name: path.read_bytes() for path in files.iterdir()}
-    real = gateway_unit.bring
+    real = host_haproxy.bring
 
     def brought(there: OnHost, host: Host, texts: dict[str, str]) -> None:
         key_store.revoke(place, gateway.load("scout").asked, "eve")
         real(there, host, texts)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(gateway_unit, "bring", brought)
+        patched.setattr(host_haproxy, "bring", brought)
         code, _, complaint = corral(*begin, "--max-n", "3")
     assert (code, complaint.splitlines()[-2]) == (
         2, "error: Somebody else changed the keys of scout meanwhile.")  # fmt: skip
@@ -288,7 +284,7 @@ def what_stands_against_one_changes_nothing(serving: Box, corral: Corral) -> Non
             return super().run([word.replace("haproxy", "no-haproxy") for word in command], **given)
 
     with pytest.raises(HostError) as refused:
-        gateway_unit.found(Bare("gpu-1"))
+        host_haproxy.found(Bare("gpu-1"))
     assert (refused.value.message, refused.value.hint) == (
         "HAProxy is not installed on gpu-1.",
         "Debian, Ubuntu: sudo apt-get install haproxy; Fedora, RHEL 10: sudo dnf install haproxy",
@@ -303,9 +299,11 @@ def what_stands_against_one_changes_nothing(serving: Box, corral: Corral) -> Non
          (Server("gpu-1", "127.0.0.1", 8000), Server("10.0.0.6", "10.0.0.6", 8000)),
          "warning: Between ops@gpu-1 and 10.0.0.6 prompts, answers and the engine's key go in the clear, and vLLM "
          "answers some paths without a key: keep these hosts on a network of their own.\n"),
-        ("127.0.0.1", ("gpu-1", "gpu-2"), (Server("gpu-1", "127.0.0.1", 8000),),
-         "gpu-1: the gateway is in front of this host's server alone; those of gpu-2 listen on their loopback. "
-         "One before all, through SSH, stands on this machine: corral gateway scout\n"),
+        ("localhost", ("gpu-1", "ops@10.0.0.6", "fd00::6"),
+         (Server("gpu-1", "127.0.0.1", 8000),
+          Server("10.0.0.6", "10.0.0.6", 8443, is_tunnelled=True, tls_name="10.0.0.6"),
+          Server("fd00--6", "fd00::6", 8443, is_tunnelled=True, tls_name="fd00--6")),
+         ""),
     ],
 )  # fmt: skip
 def test_which_servers_it_stands_before(
@@ -316,7 +314,7 @@ def test_which_servers_it_stands_before(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     made = deployment(hosts=hosts, host=listens, port=8000)
-    assert gateway_unit.servers_at(made, hosts[0]) == wanted
+    assert gateway_unit.servers_at(made, hosts[0], 8443) == wanted
     assert capsys.readouterr().err == told
 
 
@@ -379,11 +377,17 @@ def test_its_unit_is_one_that_systemd_reads_and_that_may_do_little(
 ) -> None:
     if not shutil.which("systemd-analyze"):
         need("systemd-analyze", "systemd is not installed")
-    for file in (*host_gateway.files(SETUP), *host_gateway.scripts("scout")):
+    listener = SETUP.model_copy(update={"kind": "listener"})
+    for file in (
+        *host_gateway.files(SETUP),
+        *host_gateway.files(listener),
+        *host_gateway.scripts("scout.gateway"),
+    ):
         path = tmp_path / Path(file.path).name
-        path.write_text(file.content.replace("/opt/corral/scout.gateway/bin", str(tmp_path)))
+        content = re.sub(r"/opt/corral/scout\.(gateway|listener)/bin", str(tmp_path), file.content)
+        path.write_text(content.replace("/usr/sbin/haproxy", "/bin/true"))
         path.chmod(int(file.mode, 8))
-    (tmp_path / UNIT).write_text((tmp_path / UNIT).read_text().replace("/usr/sbin/haproxy", "/bin/true"))
+    assert "StandardOutput=journal\n" in (tmp_path / "corral-scout.listener.service").read_text()
     units = sorted(map(str, [*tmp_path.glob("*.service"), *tmp_path.glob("*.timer")]))
     verify = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False

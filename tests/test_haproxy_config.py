@@ -10,6 +10,7 @@ from deploy.gateway.haproxy_config import Server, config
 from deploy.gateway.keys import Key, KeyLimits, entry, hashed, made, map_text
 from deploy.gateway.usage import KeyUsage, of_persons
 from infra.onhost import audit
+from infra.onhost.gatekeeper import as_configured
 
 GOLDEN = Path(__file__).parent / "data" / "gateway" / "haproxy.cfg"
 SERVERS = (Server("scout-1", "10.0.0.1", 8000), Server("scout-2", "10.0.0.2", 8000))
@@ -81,3 +82,19 @@ def test_what_haproxy_does_not_take_is_told_by_the_first_of_its_alerts() -> None
         "HAProxy does not take that: config : parsing [haproxy.cfg:3] : unknown keyword 'gobal' out of section.",
         "See what it would be told: the same command with --dry-run",
     )
+
+
+def test_a_change_keeps_who_is_out_of_rotation_and_neither_an_old_port_nor_plain_http() -> None:
+    """In the words of HAProxy 2.6.12, which takes all of it for what is to hold."""
+    head = (
+        "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+        "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state "
+        "bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr "
+        "srv_agent_addr srv_agent_port\n"
+    )
+    row = "4 engines {} {} 10.0.0.{} 2 8 1 1 9 6 3 4 6 0 0 0 - {} - {} 0 - - 0\n".format
+    state = head + row(1, "a", 1, 8000, 0) + row(2, "b", 2, 8000, 0) + row(3, "gone", 3, 8000, 0)
+    servers = (Server("a", "10.0.0.1", 8000), Server("b", "10.0.0.2", 8443, True, "b"))
+    now = as_configured(state, config(GatewayOptions(), servers, "sk-engine"))
+    assert now == head + row(1, "a", 1, 8000, 0) + row(2, "b", 2, 8443, 1) + row(3, "gone", 3, 8000, 0)
+    assert as_configured("1\n", "") == "1\n"

@@ -999,6 +999,7 @@ def test_what_is_removed_is_this_deployments_and_no_neighbours(tmp_path: Path) -
         "corral-scout.service",
         "corral-scout",
         "corral-scout.gateway",
+        "corral-scout.listener",
     }
 
 

@@ -372,7 +372,7 @@ HELD = {
     ),
     "deploy/targets/local/place.py:requests": ({"*argv(options)"}, "every text of a plan is held"),
     "deploy/targets/ssh/egress.py:gateway_at": (
-        {"host_gateway.servers_file(deployment.name)"}, "below /opt/corral"
+        {"host_gateway.servers_file(title)"}, "below /opt/corral"
     ),
     "deploy/targets/ssh/egress.py:looked": ({"name", "*destinations"}, "a name; checked_destination"),
     "deploy/targets/ssh/owned_hosts.py:_read": ({"path"}, "below /opt/corral"),

@@ -2,7 +2,9 @@
 
 import ipaddress
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from deploy.gateway import admin_socket, haproxy, on_host
@@ -118,8 +120,13 @@ def serve(folder: Path, certificate: str) -> None:
     """Have the running gateway show that certificate from now on, and its host keep it. Raises ServerError."""
     if there := on_host.of(folder):
         on_host.keep(there, on_host.keys(there), {f"files/{TLS}": certificate})
-    admin_socket.ask(folder / ADMIN, f"set ssl cert {TLS} <<\n{certificate}")
-    answer = admin_socket.ask(folder / ADMIN, f"commit ssl cert {TLS}")
+    swap(partial(admin_socket.ask, folder / ADMIN), TLS, certificate)
+
+
+def swap(ask: Callable[[str], str], file: str, certificate: str) -> None:
+    """Have a HAProxy that runs, which is asked so, use that certificate from now on. Raises ServerError."""
+    ask(f"set ssl cert {file} <<\n{certificate}")
+    answer = ask(f"commit ssl cert {file}")
     if not answer.endswith("Success!"):  # HAProxy gives no other sign of it
         raise ServerError(f"The gateway does not take its new certificate: {answer}", "Stop and start it.")
 

@@ -9,8 +9,18 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from deploy.gateway import certificates, gateway_unit, haproxy, haproxy_config, key_store, on_host, usage
-from deploy.gateway.gateway_document import DOCUMENT, Gateway
+from deploy.gateway import (
+    certificates,
+    gateway_document,
+    gateway_unit,
+    haproxy,
+    haproxy_config,
+    key_store,
+    listeners,
+    on_host,
+    usage,
+)
+from deploy.gateway.gateway_document import DOCUMENT, Gateway, Listener
 from deploy.gateway.gateway_options import GatewayOptions
 from deploy.gateway.gateway_unit import asked_host, servers_at
 from deploy.gateway.haproxy_config import Server
@@ -61,6 +71,10 @@ class GatewayStatus(Record):
     """The last moment of its certificate; null without TLS."""
     metrics_url: str | None = None
     """Where Prometheus asks it; null where it was not asked for."""
+    listeners: tuple[Listener, ...] = Field(default=(), exclude_if=lambda known: not known)
+    """What ends TLS for it on other hosts; absent where it needs none."""
+    client_certificate_ends_at: datetime | None = Field(default=None, exclude_if=lambda end: end is None)
+    """The last moment of the certificate that it shows to them; absent where it needs none."""
 
 
 class GatewayConfig(Record):
@@ -113,7 +127,7 @@ def exists(name: str) -> bool:
 def settings(deployment: Deployment, asked: GatewayOptions, engine_key: str) -> str:
     """What HAProxy would be told; opens no way to its servers. Raises UsageError as `servers_of` does."""
     if asked.on_host:
-        servers = servers_at(deployment, asked_host(deployment, asked))
+        servers = servers_at(deployment, asked_host(deployment, asked), asked.port)
     else:
         servers = servers_of(deployment, opens=False)
     return haproxy_config.config(asked, servers, engine_key)
@@ -162,6 +176,8 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
     with locks.held(place / ".lock", busy):
         place.chmod(0o700)
         known, before_there = moved(name, asked), on_host.of(place)
+        if before_there and before_there.host != asked.on_host:
+            listeners.leave(name, known_listeners(place))
         if asked.on_host:
             with at_work.gateway_held(name, on_host.reached(asked.on_host)):
                 settled, known = gateway_unit.start(deployment, asked, place, known or key_store.read(place))
@@ -183,7 +199,7 @@ def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
         known = key_store.mapped(place, asked)
         write_text_atomically(place / haproxy_config.LUA, shipped_text("deploy.gateway", "gateway.lua"))
         usage.write_spent(place)
-        haproxy.write_state(place, runs)
+        haproxy.write_state(place, runs, text)
         haproxy.check(program, place, text)
         write_text_atomically(place / haproxy_config.CONFIG, text)
         (haproxy.reload if runs else haproxy.start)(program, place)
@@ -224,7 +240,8 @@ def moved(name: str, asked: GatewayOptions) -> Keys | None:
 
 def status(name: str) -> GatewayStatus:
     """What it is doing. Raises DocumentError where there is none."""
-    asked, place = load(name).asked, folder(name)
+    known, place = load(name), folder(name)
+    asked = known.asked
     runs = haproxy.is_running(place)
     return GatewayStatus(
         name=name,
@@ -237,28 +254,49 @@ def status(name: str) -> GatewayStatus:
         ca_file=certificates.authority(place, asked),
         certificate_ends_at=certificates.ends_at(place) if asked.has_tls else None,
         metrics_url=f"http://127.0.0.1:{asked.metrics_port}/metrics" if asked.metrics_port else None,
+        listeners=known.listeners,
+        client_certificate_ends_at=known.client_certificate_ends_at,
     )
 
 
 def keep_certificate(name: str) -> None:
-    """Renew what corral's own authority signed, where a gateway that runs here or on a host has it and it ends soon.
+    """Renew what corral's own authorities signed, where a gateway that runs here or on a host has it and it ends soon.
 
     What stands against it is told, and stops nobody.
     """
     place = folder(name)
-    if not (exists(name) and certificates.is_own(load(name).asked)):
-        return
-    if not (on_host.of(place) or haproxy.members(place)):
+    if not exists(name) or not (on_host.of(place) or haproxy.members(place)):
         return
     try:
-        certificates.renew(place, load(name).asked)
+        if certificates.is_own(asked := load(name).asked):
+            certificates.renew(place, asked)
     except CorralError as error:
         progress(f"warning: the gateway's certificate is not renewed: {error.message}")
+    try:
+        listeners.renew(name, place)
+    except CorralError as error:
+        progress(
+            f"warning: the certificates between the gateway and its listeners are not renewed: {error.message}"
+        )
 
 
 def stop(name: str, within_s: float) -> None:
-    """End it, letting its streams finish for so long; keys and audit stay. Safe to repeat."""
-    haproxy.stop(folder(name), within_s)
+    """End it, letting its streams finish for so long, then take away its listeners; keys and audit stay.
+
+    Safe to repeat. Raises HostError where one of them stays.
+    """
+    place = folder(name)
+    haproxy.stop(place, within_s)
+    if known := known_listeners(place):
+        listeners.take_away(name, known)
+        none = {"listeners": (), "client_certificate_ends_at": None}
+        load(name).model_copy(update=none).write(place / DOCUMENT)
+
+
+def known_listeners(place: Path) -> tuple[Listener, ...]:
+    """Those on other hosts that its document tells of."""
+    known = gateway_document.kept(place)
+    return known.listeners if known else ()
 
 
 def is_here(name: str) -> bool:

@@ -14,11 +14,12 @@ def shown(now: GatewayStatus) -> str:
     """A gateway, and what to do with it."""
     there = f"{now.on_host}: " if now.on_host else ""
     lines = [f"{now.name}'s gateway: {there}{now.state} at {now.base_url}, {counted(now.keys, 'good key')}"]
-    lines += [server(now.name, each) for each in now.servers]
+    lines += [server(now, each) for each in now.servers]
     if now.ca_file:
         lines.append(f"trust:    {pasted(now.ca_file)}")
     if now.certificate_ends_at:
         lines.append(f"TLS:      until {now.certificate_ends_at:%Y-%m-%d}; {how_it_goes_on(now)}")
+    lines += between(now)
     if now.metrics_url:
         lines.append(f"metrics:  {there}{now.metrics_url}")
     lines.append(f"audit:    {there}{pasted(now.audit_file)}")
@@ -29,10 +30,24 @@ def shown(now: GatewayStatus) -> str:
     return "\n".join(lines)
 
 
-def server(name: str, each: InFront) -> str:
+def between(now: GatewayStatus) -> list[str]:
+    """How it reaches the servers of other hosts that have listeners, and until when each certificate is good."""
+    if not now.listeners or now.state == "stopped":
+        return []
+    whose = [(now.client_certificate_ends_at, "the gateway's own")]
+    whose += [(each.certificate_ends_at, f"that of {each.server}") for each in now.listeners]
+    end, soonest = min((end, who) for end, who in whose if end)
+    names = ", ".join(each.server for each in now.listeners)
+    first = f" ({soonest})" if ends_soon(end) else ""
+    return [
+        f"between:  TLS to {names}, both sides by certificate, until {end:%Y-%m-%d}{first}; corral renews it"
+    ]
+
+
+def server(now: GatewayStatus, each: InFront) -> str:
     """One of its servers; where it gets no requests, why, and what to do."""
     line = f"server:   {each.name} is {each.state}, {counted(each.sessions, 'request')}, {each.waiting:,} waiting"
-    why = why_not(name, each)
+    why = why_not(now.name, each, anew(now, each))
     return f"{line}: {why.found}; {why.fix}" if why else line
 
 
@@ -45,13 +60,17 @@ class WhyNot(NamedTuple):
 
 
 REACHED_NOT = ("L4CON", "L4TOUT")
+TLS_NOT = ("L6RSP", "L6TOUT")
 NO_ANSWER = ("L7TOUT", "L7RSP", "SOCKERR")
 """The last is what becomes of a look through a tunnel behind which no server is."""
 
 
-def why_not(name: str, each: InFront) -> WhyNot | None:
-    """PURE: why a server gets no requests, by HAProxy's codes; None of one that gets some."""
-    look = f"look, which opens its way again: corral status {name}"
+def why_not(name: str, each: InFront, again: str = "") -> WhyNot | None:
+    """PURE: why a server gets no requests, by HAProxy's codes; None of one that gets some.
+
+    `again` is what to do where its way is at fault, unless that is a tunnel.
+    """
+    look = again or f"look, which opens its way again: corral status {name}"
     said = f" ({each.check}: {each.check_said})"
     if each.is_taken_out:
         found = "it was taken out and gets no requests"
@@ -64,11 +83,24 @@ def why_not(name: str, each: InFront) -> WhyNot | None:
         return WhyNot("it was not looked at yet", f"again in a second: corral gateway status {name}")
     if each.check in REACHED_NOT:
         return WhyNot(f"no connection to it comes about{said}", look)
+    if each.check in TLS_NOT:
+        return WhyNot(f"it and the gateway do not take each other's certificate{said}", look)
     if each.check in NO_ANSWER:
         return WhyNot(f"its /health gives no answer{said}", look)
     if each.check == "L7STS":
         return WhyNot(f"its /health is not well{said}", f"why: corral logs {name}")
     return WhyNot(f"it is not well{said}" if each.check_said else "it comes up", look)
+
+
+def anew(now: GatewayStatus, each: InFront) -> str:
+    """What to do where a server before which a listener stands is not reached; nothing of another."""
+    if each.name not in {known.server for known in now.listeners}:
+        return ""
+    there = f" --on-host {pasted(now.on_host)}" if now.on_host else ""
+    return (
+        f"does it serve: corral status {now.name}? Then bring its listener anew, with the options that are to hold: "
+        f"corral gateway {now.name}{there}"
+    )
 
 
 def how_it_goes_on(now: GatewayStatus) -> str:

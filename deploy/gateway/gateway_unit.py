@@ -1,13 +1,24 @@
-"""A gateway brought to an owned host and run there as a unit of systemd, in front of the server of its host."""
+"""A gateway brought to an owned host and run there as a unit of systemd.
 
-from collections.abc import Mapping
+It is in front of its host's server, and of those of the other hosts by a listener on each.
+"""
+
 from pathlib import Path
 
-from deploy.gateway import certificates, haproxy, haproxy_config, key_store, keys, on_host
-from deploy.gateway.admin_socket import WORKER
+from deploy.gateway import (
+    between,
+    certificates,
+    gateway_document,
+    haproxy_config,
+    host_haproxy,
+    key_store,
+    keys,
+    listeners,
+    on_host,
+)
 from deploy.gateway.gateway_document import DOCUMENT, Gateway
 from deploy.gateway.gateway_options import GatewayOptions
-from deploy.gateway.haproxy_config import MASTER, Server
+from deploy.gateway.haproxy_config import Server
 from deploy.gateway.keys import Keys
 from deploy.gateway.on_host import OnHost
 from deploy.targets.deployment import Deployment
@@ -17,33 +28,11 @@ from infra import host as hosts
 from infra import host_gateway
 from infra.argument import pasted
 from infra.data import shipped_text
-from infra.errors import HostError, ServerError, UsageError
+from infra.errors import HostError, UsageError
 from infra.facts import HostFacts
-from infra.host import HostFile
-from infra.host_gateway import GatewaySetup, called
-from infra.onhost.gatekeeper import CHANGED
+from infra.host_gateway import GatewaySetup
 from infra.say import progress, warn
 from infra.ssh import Host
-from infra.wait import until
-
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
-"""Where a server that listens there is asked from its own host."""
-STARTS_WITHIN_S = 30.0
-PROGRAM = """\
-PATH=$PATH:/usr/sbin:/usr/local/sbin:/sbin
-program=$(command -v haproxy) || exit
-echo "$program" && exec "$program" -vv
-"""
-FOLDERS = """\
-umask 077 && mkdir -p "$1/next" /var/log/corral && : >>"$2"
-"""
-START = """\
-systemctl daemon-reload && systemctl reset-failed "$1" 2>/dev/null
-systemctl enable "$1" && exec systemctl start "$1"
-"""
-CHANGE = """\
-systemctl daemon-reload && systemctl enable "$1" && exec systemctl reload "$1"
-"""
 
 
 def start(
@@ -54,42 +43,59 @@ def start(
 
     `known` are the keys that come along; of one that the host knows too holds what makes it less good. From before it
     listens `folder` tells of it. Raises UsageError, HostError or ServerError; the gateway is as it was where HAProxy
-    refuses what it would be told, somebody else has the port, or changes its keys meanwhile.
+    refuses what it would be told, somebody else has the port, or changes its keys meanwhile, and where a host lacks
+    HAProxy.
     """
     there = OnHost(deployment.name, asked_host(deployment, asked))
     host = Host(there.host)
     facts = host.facts()
     refuse_unprepared(deployment, host)
     refuse_several_keys(deployment)
-    program = found(host)
-    servers = servers_at(deployment, there.host)
+    program = host_haproxy.found(host)
+    servers = servers_at(deployment, there.host, asked.port)
     was, before = on_host.keys(there), on_host.document(there)
     refuse_anothers_authority(asked, there, before, folder)
     runs = on_host.is_running(there)
     refuse_taken(asked, facts, there.host, ports_of(before) if runs else set())
+    has_listeners = any(server.tls_name for server in servers)
+    if runs and has_listeners:
+        between.refuse_anothers(there, folder)
+    known_here = gateway_document.kept(folder)
+    ways = listeners.ways(deployment, asked, servers, tuple(filter(None, (before, known_here))))
     asked = named(asked, host)
     certificate = certificates.prepared(folder, asked)
-    document = Gateway(name=deployment.name, asked=asked)
     kept = keys.merged(key_store.parsed(was, there.host), known)
-    progress(f"{there.host}: bringing the gateway")
-    texts = {
-        haproxy_config.CONFIG: haproxy_config.config(asked, servers, one_key.held_by(host, deployment.name)),
-        haproxy_config.LUA: shipped_text("deploy.gateway", "gateway.lua"),
-        haproxy_config.KEYS_MAP: keys.map_text(kept.keys, asked),
-        on_host.KEYS: kept.text(),
-        DOCUMENT: document.text(),
-        **({haproxy_config.TLS: certificate} if certificate else {}),
-    }
-    bring(there, host, texts)
-    tried = on_host.told(there, "try", program, on_host.sum_of(was))
-    if tried.code == CHANGED:
-        raise on_host.changed(there)
-    if tried.code:
-        raise haproxy.not_taken(tried.stdout)
-    document.write(folder / DOCUMENT)
-    certificates.keep(folder, asked, certificate)
-    host.write(host_gateway.files(setup(deployment, asked, servers, program)))
-    (change if runs else begin)(there, host)
+    with listeners.standing(ways, deployment, asked, folder) as standing:
+        client = between.issued(folder, None) if has_listeners else None
+        others, stale = listeners.besides(standing, servers, known_here)
+        document = Gateway(
+            name=deployment.name,
+            asked=asked,
+            listeners=(*standing, *others),
+            client_certificate_ends_at=client.ends_at if client else None,
+        )
+        progress(f"{there.host}: bringing the gateway")
+        engine_key = one_key.held_by(host, deployment.name)
+        texts = {
+            haproxy_config.CONFIG: haproxy_config.config(asked, servers, engine_key),
+            haproxy_config.LUA: shipped_text("deploy.gateway", "gateway.lua"),
+            haproxy_config.KEYS_MAP: keys.map_text(kept.keys, asked),
+            on_host.KEYS: kept.text(),
+            DOCUMENT: document.text(),
+            **({haproxy_config.TLS: certificate} if certificate else {}),
+            **(
+                {haproxy_config.CLIENT: client.pem, between.AUTHORITY: between.authority(folder)}
+                if client
+                else {}
+            ),
+        }
+        host_haproxy.bring(there, host, texts)
+        host_haproxy.try_out(there, program, was)
+        document.write(folder / DOCUMENT)
+        certificates.keep(folder, asked, certificate)
+        host.write(host_gateway.files(setup(deployment, asked, servers, program)))
+        (host_haproxy.change if runs else host_haproxy.begin)(there, host)
+    listeners.leave(deployment.name, stale)
     return asked, kept
 
 
@@ -130,34 +136,24 @@ def refuse_several_keys(deployment: Deployment) -> None:
         raise key_of_its_own(deployment, others)
 
 
-def found(host: Host) -> str:
-    """HAProxy's path there. Raises HostError where it has none, or one that is too old or without Lua."""
-    said = host.run(["sh", "-c", PROGRAM], check=False).stdout
-    program, _, about = said.partition("\n")
-    if not program.startswith("/"):
-        raise HostError(
-            f"HAProxy is not installed on {host.destination}.",
-            "Debian, Ubuntu: sudo apt-get install haproxy; Fedora, RHEL 10: sudo dnf install haproxy",
-        )
-    return haproxy.suitable(program, about)
-
-
-def servers_at(deployment: Deployment, destination: str) -> tuple[Server, ...]:
-    """The servers that a gateway on that host reaches: its own, and those of others that listen for it."""
+def servers_at(deployment: Deployment, destination: str, port: int) -> tuple[Server, ...]:
+    """The servers that a gateway on that host reaches: its own, and those of others, over TLS where they listen on
+    loopback: each by a listener at that port of its host. Raises HostError for a host known by a name alone.
+    """
     serve, called = deployment.plan.serve, dict(zip(engines(deployment), names(deployment), strict=True))
-    own = Server(called[destination], EVERYWHERE.get(serve.host, serve.host), serve.port)
+    own = Server(called[destination], host_haproxy.asked_at(serve.host), serve.port)
     others = tuple(other for other in called if other != destination)
     if not hosts.is_loopback(serve.host):
         if others:
             warn(in_the_clear(destination, others))
         return (own, *(Server(called[other], address(other), serve.port) for other in others))
-    if others:
-        progress(
-            f"{destination}: the gateway is in front of this host's server alone; those of {', '.join(others)} "
-            "listen on their loopback. One before all, through SSH, stands on this machine: corral gateway "
-            f"{deployment.name}"
-        )
-    return (own,)
+    return (
+        own,
+        *(
+            Server(called[other], address(other), port, is_tunnelled=True, tls_name=called[other])
+            for other in others
+        ),
+    )
 
 
 def in_the_clear(destination: str, others: tuple[str, ...]) -> str:
@@ -213,14 +209,6 @@ def named(asked: GatewayOptions, host: Host) -> GatewayOptions:
     return asked.model_copy(update={"tls_name": (host.address(),)})
 
 
-def bring(there: OnHost, host: Host, texts: Mapping[str, str]) -> None:
-    """Put beside what is there what is to be there next, for root alone, over the input of one command."""
-    here = hosts.root(called(there.name))
-    host.run(["sh", "-c", FOLDERS, "folders", here, host_gateway.audit_file(there.name)], as_root=True)
-    secret = (HostFile(path=f"{here}/next/{name}", content=text, mode="0600") for name, text in texts.items())
-    host.write((*host_gateway.scripts(there.name), *secret))
-
-
 def setup(
     deployment: Deployment, asked: GatewayOptions, servers: tuple[Server, ...], program: str
 ) -> GatewaySetup:
@@ -232,51 +220,3 @@ def setup(
         is_loopback=asked.is_loopback and all(hosts.is_loopback(server.host) for server in servers),
         drain_s=asked.drain_s,
     )
-
-
-def begin(there: OnHost, host: Host) -> None:
-    """Start its unit, now and at every boot. Raises ServerError with its own last words; nothing runs then."""
-    unit = hosts.unit(called(there.name))
-    done = host.run(["sh", "-c", START, "start", unit], as_root=True, check=False)
-    if done.code or not is_there(there):
-        said = last_words(there, host)
-        on_host.stop(there, 0)
-        raise ServerError(f"The gateway on {there.host} did not start: {said}", journal(there))
-
-
-def change(there: OnHost, host: Host) -> None:
-    """Have it take the new files; the streams it has end with the old ones. Raises ServerError where it does not."""
-    before = workers(there)
-    unit = hosts.unit(called(there.name))
-    done = host.run(["sh", "-c", CHANGE, "change", unit], as_root=True, check=False)
-
-    def has_changed() -> bool:
-        return next(iter(workers(there)), None) not in (None, *before) and on_host.is_running(there)
-
-    if done.code or not until(has_changed, bool, haproxy.pace(STARTS_WITHIN_S)):
-        raise ServerError(
-            f"The gateway on {there.host} did not take the change: {last_words(there, host)}", journal(there)
-        )
-
-
-def is_there(there: OnHost) -> bool:
-    """Whether it answers, or begins to in time."""
-    return until(lambda: on_host.is_running(there), bool, haproxy.pace(STARTS_WITHIN_S))
-
-
-def workers(there: OnHost) -> tuple[str, ...]:
-    """The processes that serve there, the newest first."""
-    (answer,) = on_host.answers(there, [(MASTER, "show proc")])
-    return tuple(WORKER.findall(answer or ""))
-
-
-def last_words(there: OnHost, host: Host) -> str:
-    """The last of its journal that is an alert, else its last line."""
-    unit = hosts.unit(called(there.name))
-    asked = ["journalctl", "--no-pager", "--lines=50", "--output=cat", f"--unit={unit}"]
-    return haproxy.alert(host.run(asked, as_root=True, check=False).stdout)
-
-
-def journal(there: OnHost) -> str:
-    """Where to read more."""
-    return f"Its log: ssh {pasted(there.host)} sudo journalctl -u {hosts.unit(called(there.name))}"

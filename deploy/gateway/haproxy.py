@@ -18,6 +18,7 @@ from deploy.gateway import admin_socket, on_host
 from deploy.gateway.haproxy_config import ADMIN, CONFIG, MASTER, STATE
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError
+from infra.onhost.gatekeeper import as_configured
 from infra.record import write_text_atomically
 from infra.wait import Pace, until
 
@@ -226,7 +227,7 @@ def alert(log: str) -> str:
     return last.partition(") : ")[2] or last
 
 
-def write_state(folder: Path, runs: bool) -> None:
-    """Keep which servers are out of rotation across a change."""
+def write_state(folder: Path, runs: bool, config: str) -> None:
+    """Keep which servers are out of rotation across a change to that configuration."""
     state = f"{admin_socket.ask(folder / ADMIN, 'show servers state engines')}\n" if runs else NO_STATE
-    write_text_atomically(folder / STATE, state)
+    write_text_atomically(folder / STATE, as_configured(state, config))

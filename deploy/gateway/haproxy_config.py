@@ -45,7 +45,10 @@ class Server(NamedTuple):
     host: str
     port: int
     is_tunnelled: bool = False
-    """Whether what is connected to is the end of a tunnel, which takes a connection though no engine is there."""
+    """Whether what is connected to is the end of a tunnel, or a listener: it takes a connection though no engine is
+    there."""
+    tls_name: str | None = None
+    """The name that its listener's certificate must be for; None for what is asked over plain HTTP."""
 
 
 CONFIG, LUA, KEYS_MAP, SPENT, STATE, TLS = (
@@ -56,6 +59,8 @@ CONFIG, LUA, KEYS_MAP, SPENT, STATE, TLS = (
     "servers.state",
     "tls.pem",
 )
+CLIENT, BETWEEN_CA = "client.pem", "between-ca.pem"
+"""By what listeners on other hosts know the gateway, and it them."""
 ADMIN, MASTER = "admin.sock", "master.sock"
 """What HAProxy reads and listens on, all in the folder that it runs in: a socket's whole path may be too long."""
 
@@ -271,11 +276,19 @@ def in_backend(asked: GatewayOptions, servers: tuple[Server, ...]) -> list[str]:
         "  option httpchk GET /health",
         *(RETRIED if len(servers) > 1 and any(each.is_tunnelled for each in servers) else ()),
         *(
-            f"  server {each.name} {each.host}:{each.port} check inter 1s fall 3 rise 1 "
+            f"  server {each.name} {each.host}:{each.port}{mutual_tls(each)} check inter 1s fall 3 rise 1 "
             f"maxconn {asked.max_in_flight}"
             for each in servers
         ),
     ]
+
+
+def mutual_tls(server: Server) -> str:
+    """How the gateway and a listener know each other; the checks of its health go the same way."""
+    if server.tls_name is None:
+        return ""
+    known = f"ca-file {BETWEEN_CA} verify required verifyhost {server.tls_name}"
+    return f" ssl crt {CLIENT} {known} ssl-min-ver TLSv1.3"
 
 
 def metrics(asked: GatewayOptions) -> list[str]:

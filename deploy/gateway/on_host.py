@@ -1,4 +1,4 @@
-"""The door to a gateway on an owned host, over SSH: what its HAProxy is asked there, and what is kept of it there.
+"""The door to a gateway on an owned host, or a listener: what its HAProxy is asked there, and what is kept of it there.
 
 Keys and audit are the host's, so that whoever works on the deployment from another machine finds them.
 """
@@ -18,7 +18,7 @@ from infra import bounded_json
 from infra import host as hosts
 from infra.argument import pasted
 from infra.errors import HostError, ServerError, UsageError
-from infra.host_gateway import called, keeper
+from infra.host_gateway import Kind, called, keeper
 from infra.onhost.audit import Sums
 from infra.onhost.gatekeeper import CHANGED
 from infra.ssh import Done, Host
@@ -31,12 +31,18 @@ SUMMED_WITHIN_S = 1800.0
 
 
 class OnHost(NamedTuple):
-    """A gateway that stands on an owned host."""
+    """A gateway that stands on an owned host, or a listener."""
 
     name: str
     """Its deployment's."""
     host: str
     """An SSH destination."""
+    kind: Kind = "gateway"
+
+    @property
+    def title(self) -> str:
+        """What its unit and its folder there are called for."""
+        return called(self.name, self.kind)
 
 
 def of(folder: Path) -> OnHost | None:
@@ -53,7 +59,7 @@ def reached(destination: str) -> Host:
 
 def told(there: OnHost, order: str, *words: str, stdin: str = "", timeout_s: float = 120.0) -> Done:
     """Have it done there (infra/onhost/gatekeeper.py), whatever comes of it. Raises HostError, AuthError."""
-    command = keeper(there.name, order, *words)
+    command = keeper(there.title, order, *words)
     return reached(there.host).run(
         command, stdin=stdin.encode(), as_root=True, check=False, timeout_s=timeout_s
     )
@@ -76,7 +82,7 @@ def ask(there: OnHost, socket: str, command: str) -> str:
     (answer,) = answers(there, [(socket, command)])
     if answer is None:
         raise ServerError(
-            f"The gateway does not answer on {there.host}.",
+            f"The {there.kind} does not answer on {there.host}.",
             f"Is it running? corral gateway status {there.name}",
         )
     return answer
@@ -92,14 +98,14 @@ def stop(there: OnHost, within_s: float) -> None:
     done = told(there, "stop", str(within_s), timeout_s=within_s + STOP_MARGIN_S)
     if done.code:
         raise HostError(
-            f"The gateway on {there.host} does not end.",
-            f"Look there: ssh {pasted(there.host)} systemctl status {hosts.unit(called(there.name))}",
+            f"The {there.kind} on {there.host} does not end.",
+            f"Look there: ssh {pasted(there.host)} systemctl status {hosts.unit(there.title)}",
         )
 
 
 def is_living(there: OnHost) -> bool:
     """Whether its unit is anything but ended, whether or not it answers. Raises HostError where that cannot be told."""
-    asked = ["systemctl", "show", "--value", "--property=ActiveState", hosts.unit(called(there.name))]
+    asked = ["systemctl", "show", "--value", "--property=ActiveState", hosts.unit(there.title)]
     return reached(there.host).run(asked).stdout.strip() not in ("inactive", "failed")
 
 
@@ -116,14 +122,14 @@ def document(there: OnHost) -> Gateway | None:
 
 def read(there: OnHost, name: str) -> str:
     """A file of it; nothing where it has none. Raises HostError where that cannot be told."""
-    path = f"{hosts.root(called(there.name))}/{name}"
+    path = f"{hosts.root(there.title)}/{name}"
     return reached(there.host).run(["sh", "-c", IF_THERE, "read", path], as_root=True).stdout
 
 
 def forget(there: OnHost) -> None:
     """Remove its keys and settings from a host where it stands no more. Raises HostError."""
     stop(there, 0)
-    here = hosts.root(called(there.name))
+    here = hosts.root(there.title)
     kept = [f"{here}/{name}" for name in (KEYS, gateway_document.DOCUMENT, "files", "next")]
     reached(there.host).run(["rm", "-rf", *kept], as_root=True)
 
@@ -151,7 +157,7 @@ def keep(there: OnHost, was: str, files: Mapping[str, str]) -> None:
         raise changed(there)
     if done.code:
         raise HostError(
-            f"{there.host} did not keep the keys of {there.name}.",
+            f"{there.host} did not keep the files of the {there.kind} of {there.name}.",
             f"Look at its disk: ssh {pasted(there.host)} df -h /opt",
         )
 

@@ -43,7 +43,8 @@ def _host(proof: Proof) -> Iterator[str]:
     yield from _attempts(before)
     if gateway := proof.gateway:
         reached = ", ".join(gateway.servers)
-        yield f"  gateway: {gateway.unit}, which may reach {reached} and nobody else; from inside it:"
+        what = "listener" if gateway.is_listener else "gateway"
+        yield f"  {what}: {gateway.unit}, which may reach {reached} and nobody else; from inside it:"
         yield from (f"  {line}" for line in _attempts(gateway.look))
     if before.lock and after.lock:
         counts = moved(before.lock.counters, after.lock.counters)

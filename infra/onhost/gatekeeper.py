@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""gatekeeper ORDER NAME: what a deployment's gateway has done for it as root on its host.
+"""gatekeeper ORDER NAME: what a deployment's gateway, or a listener of one, has done for it as root on its host.
 
 corral brings what HAProxy reads to a folder of root's. HAProxy has a user of its own and gets copies, in the one folder
 that it may write: `begin` makes them before each start, `again` at each change. `try` has HAProxy read what was brought
@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -33,6 +34,8 @@ except ImportError:  # on a host it lies beside it
 ADMIN, STATE, SPENT, CONFIG = "admin.sock", "servers.state", "spent", "haproxy.cfg"
 NO_STATE = "1\n"
 """The version of HAProxy's file of states, and no server."""
+SERVER_LINE = re.compile(r"^  server (\S+) \S+:(\d+)( ssl)?", re.MULTILINE)
+"""A server of the configuration, its port, and whether it is asked over TLS."""
 ANSWER_S, READ_WITHIN_S, GOES_WITHIN_S, EVERY_S = 5.0, 30.0, 10.0, 0.2
 MOST_BYTES = 16 * 2**20
 REFUSED, CHANGED = 1, 3
@@ -130,12 +133,33 @@ def begin(place: Place) -> int:
     files = {path.name: path.read_bytes() for path in sorted((place.root / "files").iterdir())}
     month = time.strftime("%Y-%m", time.gmtime())
     files[SPENT] = audit.spent(audit.sums(place.audit, place.root / SUMMED), month).encode()
-    files[STATE] = (servers(place) or NO_STATE).encode()
+    files[STATE] = as_configured(servers(place) or NO_STATE, files[CONFIG].decode()).encode()
     owner = place.state.stat()
     folder = os.open(place.state, os.O_RDONLY | os.O_DIRECTORY)
     for name, content in files.items():
         put(folder, name, content, owner)
     return 0
+
+
+def as_configured(state: str, config: str) -> str:
+    """PURE: what HAProxy says of its servers, with the ports and the TLS of the configuration that is to hold.
+
+    It takes both from that file: it would ask a server whose port has changed at the old one, and one that has TLS by
+    now without.
+    """
+    now = {name: (port, str(int(bool(tls)))) for name, port, tls in SERVER_LINE.findall(config)}
+    columns: list[str] = []
+    lines = []
+    for line in state.splitlines():
+        words = line.split(" ")
+        if line.startswith("# "):
+            columns = words[1:]
+        elif {"srv_name", "srv_port", "srv_use_ssl"} <= set(columns) and len(words) == len(columns):
+            known = now.get(words[columns.index("srv_name")])
+            if known:
+                words[columns.index("srv_port")], words[columns.index("srv_use_ssl")] = known
+        lines.append(" ".join(words))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def put(folder: int, name: str, content: bytes, owner: os.stat_result) -> None:

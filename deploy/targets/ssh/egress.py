@@ -32,7 +32,7 @@ def proved(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
     before = on_each(
         deployment, lambda host: look_at(deployment, host, destinations or default_destinations(host))
     )
-    gateways = on_each(
+    beside = on_each(
         deployment, lambda host: gateway_at(deployment, host, destinations or default_destinations(host))
     )
     endpoints = on_each(deployment, lambda host: endpoint_of(deployment, host))
@@ -49,7 +49,7 @@ def proved(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
             before=before[number],
             after=after[number],
             rules_sha256=before[number].rules_sha256,
-            gateway=gateways[number],
+            gateway=beside[number],
         )
         for number, destination in enumerate(deployment.hosts)
     )
@@ -64,7 +64,8 @@ def proved(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
         limits=(
             *limits(
                 tuple(proof.host for proof in proofs if not proof.before.holds_abstract_sockets),
-                tuple(proof.host for proof in proofs if proof.gateway),
+                tuple(proof.host for proof in proofs if proof.gateway and not proof.gateway.is_listener),
+                tuple(proof.host for proof in proofs if proof.gateway and proof.gateway.is_listener),
             ),
             NAMED_BY_LISTS,
         ),
@@ -88,14 +89,15 @@ def looked(name: str, host: Host, destinations: tuple[str, ...]) -> Look:
 
 
 def gateway_at(deployment: Deployment, host: Host, destinations: tuple[str, ...]) -> GatewayProof | None:
-    """The same of the gateway that runs on that host, if one does."""
-    title = host_gateway.called(deployment.name)
-    seen = looked(title, host, destinations)
-    if not seen.pid:
-        return None
-    progress(f"{host.destination}: tried the same from inside its gateway's unit")
-    servers = host.run(["cat", host_gateway.servers_file(deployment.name)], as_root=True).stdout
-    return GatewayProof(unit=hosts.unit(title), servers=tuple(servers.splitlines()), look=seen)
+    """The same of the gateway, or the listener of one, that runs on that host, if one does."""
+    for kind in host_gateway.KINDS:
+        title = host_gateway.called(deployment.name, kind)
+        seen = looked(title, host, destinations)
+        if seen.pid:
+            progress(f"{host.destination}: tried the same from inside its {kind}'s unit")
+            servers = host.run(["cat", host_gateway.servers_file(title)], as_root=True).stdout
+            return GatewayProof(unit=hosts.unit(title), servers=tuple(servers.splitlines()), look=seen)
+    return None
 
 
 def default_destinations(host: Host) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def gateway_check(facts: HostFacts) -> Check:
     if "haproxy" in facts.tools:
         return Check(name="gateway", outcome="ok", found="HAProxy is there")
     found, fix = (
-        "no HAProxy, which only a gateway on this host needs",
+        "no HAProxy, which only a gateway needs, here or on another host of its deployment",
         "For one: sudo apt-get install haproxy",
     )
     return Check(name="gateway", outcome="ok", found=found, fix=fix)
