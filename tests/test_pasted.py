@@ -361,12 +361,17 @@ HELD = {
     "deploy/targets/ec2/boxes.py:death": (
         {"*host_deaths.kernel_command(deployment.name)"}, "a command of ours, with the unit of a name that is held"
     ),
+    "deploy/targets/ec2/box_release.py:words": ({"*asked"}, "after a script of sh: its own words, read in their order"),
     "deploy/targets/ec2/common_key.py:taking": (
         {"*words"}, "a path of ours, a script of Python's, which reads no options, and after it paths and digits"
     ),
     "deploy/targets/ec2/journals.py:history": ({"*host_history.command(deployment.name)"}, "the same"),
     "deploy/targets/ec2/judged_start.py:start": ({"*command"}, "a command of ours"),
     "deploy/targets/ec2/place.py:verified": ({"*host_weights.command(deployment.name)"}, "the same"),
+    "deploy/targets/ec2/release_room.py:asked": ({"*places"}, "the same"),
+    "deploy/targets/ec2/releases.py:note_there": (
+        {"*PYTHON", "heal", "deployment.name", "event", "cause"}, "a path of ours, and after it what bin/heal reads in its order"
+    ),
     "deploy/targets/ec2/weights_push.py:sync": (
         {"*chosen", "place.address", "source"}, "options with values; s3://...; an absolute path"
     ),
