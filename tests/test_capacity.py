@@ -441,11 +441,12 @@ def test_a_wrong_question_is_one_sentence(
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(["capacity", "scout", *arguments]) == 2
+    words = ["capacity", "scout", *arguments]
+    assert run(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"error: {message}")
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, words)
 
 
 @pytest.mark.parametrize(
