@@ -12,6 +12,8 @@ START = re.compile(
     r'systemctl enable "\$1" && exec systemctl --no-block start "\$1"\n'
 )
 
+UNIT = re.compile(r"corral-[a-z0-9-]+\.service")
+
 
 def here(path: str) -> str:
     """Where a file of the box is, in the test's own folder."""
@@ -65,7 +67,7 @@ def on_the_box(words: list[str]) -> int:
             with open(os.open(here(path), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(f"VLLM_API_KEY={own}\n")
             os.execvp("python3", ["python3", "-ISBc", script, here(path), here(mark), pad])
-        case ["systemctl", "--no-block", "try-restart", unit] if unit == "corral-t1.service":
+        case ["systemctl", "--no-block", "try-restart", unit] if UNIT.fullmatch(unit):
             pass
         case ["test", "!", "-e", mark] if mark == "/opt/corral/t1/key-not-loaded":
             return int(os.path.exists(here(mark)))
@@ -96,7 +98,7 @@ def on_the_box(words: list[str]) -> int:
                 print("Failed to start corral-t1.service: Unit corral-t1.service is masked.")
                 return 1
             started()
-        case ["systemctl", "stop", unit] if unit == "corral-t1.service":
+        case ["systemctl", "stop", unit] if UNIT.fullmatch(unit):
             if left := requests():
                 print(f"{left} requests were cut")
                 return 1
