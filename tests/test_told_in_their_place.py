@@ -168,7 +168,7 @@ def test_behind_a_gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def at_our_ports(words: list[str]) -> list[str]:
         starts = words[0] == "gateway" and words[1] in ("scout", "start")
-        words = [word.replace("9101", metrics_port) for word in words]
+        words = [word.replace("9101", metrics_port).replace("llama-4-scout", "fake") for word in words]
         return with_flags(words, ["--port", port]) if starts else words
 
     def swept() -> None:
