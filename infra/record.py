@@ -252,9 +252,7 @@ def read_text(path: Path, kind: str) -> str:
         ) from None
 
 
-def read_bytes(
-    path: Path, hint: str, most_bytes: int = LARGEST_BYTES, *, is_named: bool = False
-) -> bytes:
+def read_bytes(path: Path, hint: str, most_bytes: int = LARGEST_BYTES, *, is_named: bool = False) -> bytes:
     """A file that others wrote. Raises DocumentError for one that is no regular file, cannot be read, or is too large.
 
     A pipe or a device in a folder of files would be read without an end. Where a user named it and nothing is there,

@@ -25,11 +25,15 @@ UNSAID = re.compile(
 )
 """A word in capitals, or in brackets, where who pastes the line has a value to think of."""
 COMMAND = re.compile(r"(?:^hint: |[:;] |[?] |&& |\()corral (.+?)(?=$|[.;,] | && | \| |\)[ ,;]|\)$)")
-FLAG = r"--[a-z][a-z-]*(?:[ =](?:'[^']*'|(?!--)[^\s;,()?]*[^\s;,()?.]))?"
+FLAG = r"--[a-z][a-z0-9-]*(?:[ =](?:'[^']*'|(?!--)[^\s;,()?]*[^\s;,()?.]))?"
 FLAGS = re.compile(rf"(?<![\w-]){FLAG}(?: {FLAG})*")
 OF_ANOTHER = re.compile(r"\((?:aws|curl|uv) [^()]*\)")
 """A command of another program's, whose flags are its own."""
-LEFT_OUT = re.compile(r"^Leave out ((?:--[a-z-]+(?: and )?)+)")
+LEFT_OUT = re.compile(r"^Leave out ((?:--[a-z0-9-]+(?: and )?)+)")
+AS_A_VERB = re.compile(r"[a-z-]+ (?:says|tells) ")
+"""What corral does, in a sentence that goes on."""
+ALONE = "ame the model alone"
+"""A hint to take a word apart, which only who reads it can."""
 VALUES = re.compile(
     r"(?:One of: |Use one of: |^Use |Near it: |Did you mean |[Ff]or example,? |[Ff]or example: |Write it as |"
     r"It looks like |Name a file in it: )([^;?]+)"
@@ -43,7 +47,11 @@ NOT_FOLLOWED = {"demo": "it installs and starts the real engine, as tests/test_d
 
 def commands(text: str) -> list[list[str]]:
     """Each whole line of corral's that a text names, a hint as `hint: ` begins it; not what a verb is for."""
-    found = [match[1] for match in COMMAND.finditer(text) if not UNSAID.search(f"corral {match[1]}")]
+    found = [
+        match[1]
+        for match in COMMAND.finditer(text)
+        if not (UNSAID.search(f"corral {match[1]}") or AS_A_VERB.match(match[1]))
+    ]
     named = [shlex.split(each) for each in found if each.split()[0] in {*VERBS, "--help"}]
     return [words for words in named if shlex.join(words) not in NOT_FOLLOWED]
 
@@ -70,6 +78,8 @@ def amended(words: list[str], message: str, hint: str) -> list[list[str]]:
         for flag in left_out[1].split(" and "):
             words = without(words, flag)
         return [words]
+    if ALONE in hint:
+        return []
     if ", instead: " in hint:
         for flag in re.findall("--[a-z-]+", message):
             words = without(words, flag)
@@ -124,13 +134,16 @@ FOLLOWED: set[tuple[str, ...]] = set()
 
 
 def led_to(said: str, line: Sequence[str]) -> Iterator[tuple[list[str], bool]]:
-    """Each line to be typed, and whether it stands there as a whole; flags and values go into the one refused."""
+    """Each line to be typed, and whether it stands there as a whole; a flag or a value goes into the one refused.
+
+    Of several the first: the others are followed where they come in tests/data/bad_lines.toml.
+    """
     whole = [words for each in said.splitlines() for words in commands(each)]
     yield from ((words, True) for words in whole)
     message = re.search("^error: (.*)", said, re.MULTILINE)
     hint = re.search("^hint: (.*)", said, re.MULTILINE)
     if line and message and hint and not whole:
-        yield from ((words, False) for words in amended([*line], message[1], hint[1]))
+        yield from ((words, False) for words in amended([*line], message[1], hint[1])[:1])
 
 
 def faults(said: str, place: Path, line: Sequence[str] = ()) -> dict[str, str]:

@@ -22,7 +22,6 @@ from following import commands
 from test_hints import refused
 
 from deploy.cli.main import app, run
-from deploy.cli.verbs import VERBS
 from deploy.targets.deployment import deployment_for, folder
 from infra import errors, offline
 from infra.printable import COLOUR

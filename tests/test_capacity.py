@@ -441,12 +441,11 @@ def test_a_wrong_question_is_one_sentence(
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["capacity", "scout", *arguments]
-    assert run(words) == 2
+    assert run(["capacity", "scout", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"error: {message}")
-    refusals.hold(err, request, tmp_path, words)
+    refusals.hold(err, request, tmp_path)
 
 
 @pytest.mark.parametrize(

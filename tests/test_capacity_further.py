@@ -152,11 +152,10 @@ def test_hits_are_simulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_what_cannot_be_meant_is_refused(
     further: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    words = [*ASKED.split(), *further.split()]
-    assert run(words) == 2
+    assert run([*ASKED.split(), *further.split()]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    refusals.hold(err, request, tmp_path, words)
+    refusals.hold(err, request, tmp_path)
 
 
 def test_tokens_a_month_do_not_say_how_many_are_of_images(capsys: pytest.CaptureFixture[str]) -> None:

@@ -534,7 +534,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
     assert out == ""
     assert says is None or err.splitlines()[0] == f"error: {says}"
     assert not (tmp_path / "out").exists()
-    refusals.hold(err, request, tmp_path, words, {str(DATA): "DATA"})
+    refusals.hold(err, request, tmp_path, kept_as={str(DATA): "DATA"})
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, 5e-324, 1e300])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from following import alone, amended, commands, fault
-from test_bad_lines import DATA, KEPT_WRONG, LINES, said, somewhere, typed
+from test_bad_lines import KEPT_WRONG, LINES, said, somewhere, typed
 
 from deploy.cli.main import run
 from deploy.gateway import gateway, haproxy

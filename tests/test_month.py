@@ -460,7 +460,7 @@ def test_what_does_not_go_together_is_one_sentence_and_writes_nothing(
     out, err = capsys.readouterr()
     assert (out, err.count("error: ")) == ("", 1)
     assert not (tmp_path / "out").exists()
-    refusals.hold(err, request, tmp_path, words, {str(DATA): "DATA"})
+    refusals.hold(err, request, tmp_path, kept_as={str(DATA): "DATA"})
 
 
 def test_each_claude_is_of_the_month_on_bedrock_and_vertex_too() -> None:

@@ -114,12 +114,11 @@ def test_a_fleet_that_cannot_be_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     plan = tmp_path / "plan.json"
-    words = ["capacity", "scout", "--requests-per-s", "5", "-o", str(plan), *arguments]
-    assert run(words) == 2
+    assert run(["capacity", "scout", "--requests-per-s", "5", "-o", str(plan), *arguments]) == 2
     out, err = capsys.readouterr()
     assert (out, plan.exists()) == ("", False)
     assert len(err.splitlines()) == 2
-    refusals.hold(err, request, tmp_path, words)
+    refusals.hold(err, request, tmp_path)
 
 
 EACH = {"8xA100-40GB": (8.0, 6.0), "2xA100-80GB": (3.0, 2.0)}
