@@ -16,7 +16,9 @@ import pytest
 from deploy.cli.main import run
 from deploy.cli.verbs import VERBS
 from infra import errors
+from infra.fetch.patience import Pace
 from infra.home import home
+from serving.model import fetching
 
 DATA = Path(__file__).parent / "data"
 UNSAID = re.compile(
@@ -39,8 +41,10 @@ VALUES = re.compile(
     r"It looks like |Name a file in it: )([^;?]+)"
 )
 QUOTED = re.compile(r"'([^']*)'")
-OF_THE_PLACE = ("Nobody is there to choose a machine", "A gateway cannot listen on ")
-"""What a line says in a pipe that asks at a terminal, and where another program has the usual port."""
+OF_THE_PLACE = ("Nobody is there to choose a machine", "A gateway cannot listen on ", "EC2 sells no ")
+"""What a line says in a pipe that asks at a terminal, where another program has the usual port, and of an own machine's
+plan on EC2, with those nearest to it.
+"""
 NOT_FOLLOWED = {"demo": "it installs and starts the real engine, as tests/test_demo.py and scripts/demo do"}
 """What no test can type in passing, by why. It can only become shorter."""
 
@@ -110,6 +114,8 @@ def alone(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(socket, "getaddrinfo", looked_up)
     patched.setenv("CORRAL_SSH_CONFIG", str(DATA / "away.ssh-config"))
     patched.setattr(sys, "stdin", io.StringIO())
+    # Nobody waits for a Hub that is not there.
+    patched.setattr(fetching, "Pace", lambda: Pace(first_wait_s=0.0))
     for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         patched.delenv(name, raising=False)
 

@@ -38,4 +38,5 @@ def hold(
         kept = dict(sorted((kept | {name: lines}).items()))
         KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     assert lines == kept.get(name)
-    assert following.faults(said, folder, line) == {}
+    found = following.faults(said, folder, line)
+    assert found == {}
