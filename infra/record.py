@@ -207,6 +207,11 @@ def nearest(folder: Path) -> Path:
     return next((each for each in (folder, *folder.parents) if each.exists()), folder)
 
 
+def where_to_look(path: Path) -> str:
+    """What helps where nothing is at a path: a file of nearly that name, else a look at what is there."""
+    return meant_file(path) or f"Check the path: ls -l {pasted(nearest(path.parent))}"
+
+
 def read_text(path: Path, kind: str) -> str:
     """Read a document's text. Raises DocumentError when it is missing, unreadable or larger than any.
 
@@ -230,7 +235,7 @@ def read_text(path: Path, kind: str) -> str:
     except FileNotFoundError:
         raise DocumentError(
             f"There is no {kind} at {path}.",
-            meant_file(path) or f"Check the path: ls -l {pasted(nearest(path.parent))}",
+            where_to_look(path),
         ) from None
     except IsADirectoryError:
         raise DocumentError(
@@ -247,10 +252,11 @@ def read_text(path: Path, kind: str) -> str:
         ) from None
 
 
-def read_bytes(path: Path, hint: str, most_bytes: int = LARGEST_BYTES) -> bytes:
+def read_bytes(path: Path, hint: str, most_bytes: int = LARGEST_BYTES, *, is_named: bool = False) -> bytes:
     """A file that others wrote. Raises DocumentError for one that is no regular file, cannot be read, or is too large.
 
-    A pipe or a device in a folder of files would be read without an end.
+    A pipe or a device in a folder of files would be read without an end. Where a user named it and nothing is there,
+    the hint is where to look.
     """
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -258,6 +264,8 @@ def read_bytes(path: Path, hint: str, most_bytes: int = LARGEST_BYTES) -> bytes:
                 raise OSError(errno.EINVAL, "it is no regular file")
             data = file.read(most_bytes + 1)
     except OSError as error:
+        if is_named and isinstance(error, FileNotFoundError):
+            hint = where_to_look(path)
         raise DocumentError(f"{path} cannot be read: {error.strerror}.", hint) from None
     if len(data) > most_bytes:
         raise DocumentError(f"{path} is larger than {most_bytes:,} bytes.", hint)

@@ -15,6 +15,8 @@ START = re.compile(
     r'systemctl enable "\$1" && exec systemctl --no-block start "\$1"\n'
 )
 
+ANY_UNIT = re.compile(r"corral-[a-z0-9-]+\.service")
+
 
 def here(path: str) -> str:
     """Where a file of the box is, in the test's own folder."""
@@ -90,13 +92,13 @@ def release_of(text: str) -> str:
     return named[1] if named else ""
 
 
-def start() -> int:
+def start(unit: str) -> int:
     """Start the server by its unit, which refuses an engine that is not whole."""
-    text = unit_text(UNIT)
+    text = unit_text(unit)
     for condition in re.findall(r"^ConditionPathExists=([^!].*)$", text, re.MULTILINE):
         if not os.path.exists(here(condition)):
             print(
-                f"{UNIT} was skipped because of an unmet condition check (ConditionPathExists={condition})."
+                f"{unit} was skipped because of an unmet condition check (ConditionPathExists={condition})."
             )
             return 1
     if not os.path.exists(here(STOPPED)):
@@ -153,7 +155,7 @@ def on_the_box(words: list[str]) -> int:
             with open(os.open(here(path), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(f"VLLM_API_KEY={own}\n")
             os.execvp("python3", ["python3", "-ISBc", script, here(path), here(mark), pad])
-        case ["systemctl", "--no-block", "try-restart", unit] if unit == "corral-t1.service":
+        case ["systemctl", "--no-block", "try-restart", unit] if ANY_UNIT.fullmatch(unit):
             pass
         case ["sh", "-c", script, "release", *asked] if len(asked) == 5:
             os.execvp("sh", ["sh", "-c", PLACES.sub(rf"\1{here('/')}", script), "release", *asked])
@@ -164,7 +166,7 @@ def on_the_box(words: list[str]) -> int:
         case ["systemctl", "--no-block", "start", unit] if unit == BRING:
             return bring()
         case ["systemctl", "--no-block", "start", unit] if unit == UNIT:
-            return start()
+            return start(unit)
         case ["systemctl", "enable", "--quiet", unit] if unit == UNIT:
             pass
         case ["systemctl", "reset-failed", unit] if unit == UNIT:
@@ -207,12 +209,12 @@ def on_the_box(words: list[str]) -> int:
                 return 2
             os.makedirs(here("/"), exist_ok=True)
             os.execvp("sh", [*words[:-1], here("/")])
-        case ["sh", "-c", script, "start", _] if START.fullmatch(script):
+        case ["sh", "-c", script, "start", unit] if START.fullmatch(script):
             if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
                 print("Failed to start corral-t1.service: Unit corral-t1.service is masked.")
                 return 1
-            return start()
-        case ["systemctl", "stop", unit] if unit == "corral-t1.service":
+            return start(unit)
+        case ["systemctl", "stop", unit] if ANY_UNIT.fullmatch(unit):
             if left := requests():
                 print(f"{left} requests were cut")
                 return 1

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 import tomllib
 from contextlib import suppress
@@ -17,7 +18,8 @@ from typing import Any
 
 import pytest
 import typer
-from test_hints import COMMAND, refused
+from following import commands
+from test_hints import refused
 
 from deploy.cli.main import app, run
 from deploy.cli.verbs import VERBS
@@ -97,8 +99,8 @@ def test_what_is_kept_is_a_sentence_a_hint_and_a_documented_code(line: str) -> N
     assert "does not expect" not in kept["error"]
     assert len(kept["error"] + kept["hint"]) < LONGEST
     assert len(kept["hint"]) < LONGEST_HINT
-    commands = {match[1] for match in COMMAND.finditer(f"hint: {kept['hint']}")}
-    assert [wrong for each in commands if each.split()[0] in VERBS and (wrong := refused(each))] == []
+    named = commands(f"hint: {kept['hint']}")
+    assert [wrong for words in named if words[0] in VERBS and (wrong := refused(shlex.join(words)))] == []
 
 
 def keep(line: str, found: dict[str, Any]) -> None:

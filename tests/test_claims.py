@@ -45,5 +45,6 @@ def test_the_claims_are_listed_without_a_plan(capsys: pytest.CaptureFixture[str]
 def test_a_plan_or_the_claims(
     ask: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["compare", *ask.split()]) == 2
-    refusals.hold(capsys.readouterr().err, request, tmp_path)
+    words = ["compare", *ask.split()]
+    assert run(words) == 2
+    refusals.hold(capsys.readouterr().err, request, tmp_path, words)

@@ -199,10 +199,11 @@ def test_bad_input_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     usual = "--model claude-sonnet-5-5 --input-tokens 10 --output-tokens 10"
-    assert run(["claude-cost", *usual.split(), *changed.split()]) == 2
+    words = ["claude-cost", *usual.split(), *changed.split()]
+    assert run(words) == 2
     out, err = capsys.readouterr()
     assert (out, err.splitlines()[0]) == ("", f"error: {says}")
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, words)
 
 
 def test_the_names_of_the_third_generation_are_taken_either_way() -> None:

@@ -240,10 +240,11 @@ def test_bad_input_is_one_sentence(
     changed: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usual = "--model claude-sonnet-5-5 --input-tokens 10 --output-tokens 10"
-    assert run(["claude-cost", *usual.split(), *changed.split()]) == 2
+    words = ["claude-cost", *usual.split(), *changed.split()]
+    assert run(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, words)
 
 
 @pytest.mark.parametrize(

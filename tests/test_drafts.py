@@ -452,7 +452,7 @@ def refused(
     out, err = capsys.readouterr()
     assert out == ""
     assert list(tmp_path.glob("*.json")) == []
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, asked)
 
 
 def test_a_hub_that_does_not_answer_leaves_a_folder_and_look_up(

@@ -292,12 +292,13 @@ def test_a_bad_argument_is_one_sentence_and_no_call(
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code = run(["provision", str(plan_file), "--target", "ec2", "--name", "t1", "--yes", *arguments])
+    words = ["provision", str(plan_file), "--target", "ec2", "--name", "t1"]
+    code = run([*words, "--yes", *arguments])
     said = capsys.readouterr()
     assert (code, said.out) == (2, "")
-    refusals.hold(said.err, request, tmp_path)
     assert "CANARY" not in said.err
     assert not (tmp_path / "corral-home").exists()
+    refusals.hold(said.err, request, tmp_path, [*words, "--dry-run", *arguments])
 
 
 @pytest.mark.usefixtures("no_network")

@@ -301,12 +301,14 @@ def test_what_a_format_cannot_carry_is_refused(
     sentence: str,
     hint: str,
     request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(CorralError) as caught:
         rendered(to, name, **changes)
     assert (caught.value.exit_code, caught.value.message[: len(sentence)]) == (code, sentence)
     assert hint in caught.value.hint
-    refusals.hold(f"{caught.value.message}\n{caught.value.hint}", request, DATA)
+    plan(name).write(tmp_path / "plan.json")  # as the hints call it
+    refusals.hold(f"{caught.value.message}\n{caught.value.hint}", request, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -365,10 +367,11 @@ def test_what_a_format_would_ignore_or_keep_in_the_clear_is_refused(
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(["export", str(DATA / "scout-int4.json"), *words.split()]) == 2
+    line = ["export", str(DATA / "scout-int4.json"), *words.split()]
+    assert run(line) == 2
     out, err = capsys.readouterr()
     assert (out, err.splitlines()[0]) == ("", f"error: {sentence}")
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, line)
 
 
 def test_json_prints_and_a_different_file_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -401,4 +404,5 @@ def test_what_is_said_beside_the_files_is_kept(
     to: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """What was run and what was not, what must be there, and the next step."""
+    plan(name).write(tmp_path / "plan.json")
     refusals.hold("\n".join(rendered(to, name).notes), request, tmp_path)

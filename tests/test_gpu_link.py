@@ -96,7 +96,8 @@ def test_next_is_no_command_that_corral_refuses(capsys: pytest.CaptureFixture[st
 def test_what_cannot_be_meant_is_refused(
     asked: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    assert run(["size", "scout", *asked.split()]) == 2
+    words = ["size", "scout", *asked.split()]
+    assert run(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, words)

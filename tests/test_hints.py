@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from following import UNSAID, commands
 
 from deploy.cli.flags import FirstVerb
 from deploy.cli.main import app, fronted
@@ -36,13 +37,6 @@ def texts(path: Path) -> Iterator[str]:
             )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
             yield node.value
-
-
-UNSAID = re.compile(
-    r"(?:--[a-z][a-z-]*[ =]|corral [a-z-]+(?: [a-z-]+)? |(?:file|s3|https?)://|-d |-m venv )"
-    r"(?:[A-Z]{4,}|URL|DIR|ARN)\b|\[--"
-)
-"""A word in capitals, or in brackets, where who pastes the line has a value to think of."""
 
 
 def hints(path: Path) -> Iterator[str]:
@@ -111,9 +105,6 @@ def test_every_line_to_paste_can_be_run() -> None:
     assert len(set(told)) > 100
 
 
-COMMAND = re.compile(r"(?:^hint: |: |[?] |&& )corral (.+?)(?=$|[.;,] | && |\) |\)$)")
-
-
 def refused(line: str) -> str:
     """What the program's own parser has against a line to paste; empty where it would run."""
     front, words = fronted(shlex.split(line))
@@ -135,10 +126,9 @@ def test_each_hint_that_was_given_in_a_test_is_a_command_that_is_taken() -> None
     """Those that refusals ended with, their values put in: tests/data/refusals.json."""
     kept = json.loads((ROOT / "tests/data/refusals.json").read_text(encoding="utf-8"))
     lines = {line for said in kept.values() for line in said if line.startswith(("hint: ", "  "))}
-    matched = {match[1] for line in lines for match in COMMAND.finditer(line)}
-    commands = {each for each in matched if each.split()[0] in VERBS}
-    assert [wrong for command in sorted(commands) if (wrong := refused(command))] == []
-    assert len(commands) > 10
+    named = {shlex.join(words) for line in lines for words in commands(line)}
+    assert [wrong for each in sorted(named) if (wrong := refused(each))] == []
+    assert len(named) > 15
 
 
 def test_no_line_to_paste_has_a_word_in_capitals_for_a_value() -> None:

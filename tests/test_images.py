@@ -122,10 +122,11 @@ def test_hits_in_the_prefix_cache_save_time_and_no_memory() -> None:
 def test_what_cannot_be_meant_is_refused(
     asked: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    assert run(["size", "maverick", "--on", "8xH100", *asked.split()]) == 2
+    words = ["size", "maverick", "--on", "8xH100", *asked.split()]
+    assert run(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, words)
 
 
 def simulated(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
@@ -173,10 +174,11 @@ def test_alone_a_request_with_images_waits_as_long_as_size_says(
 def test_what_cannot_be_simulated_is_refused(
     further: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    assert run(["simulate", "maverick", "--on", "8xH100", "--requests-per-s", "1", *further.split()]) == 2
+    words = ["simulate", "maverick", "--on", "8xH100", "--requests-per-s", "1", *further.split()]
+    assert run(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, words)
 
 
 def test_a_document_with_more_tokens_of_images_than_tokens_asks_for_one() -> None:

@@ -125,11 +125,11 @@ def test_bad_input_is_one_sentence_and_starts_nothing(
     out, err = capsys.readouterr()
     assert out == ""
     assert f"error: {sentence}" in err
-    said = "\n".join(err.splitlines()[-2:]).replace(plan.serve.model, "CHECKPOINT")
-    refusals.hold(said, request, tmp_path)
     assert (deployments.folder("taken") / "deployment.json").read_text() == before
     assert not list(deployments.home().glob("*/server.json"))
     assert not deployments.folder("nobody").exists()
+    said = "\n".join(err.splitlines()[-2:])
+    refusals.hold(said, request, tmp_path, words, {plan.serve.model: "CHECKPOINT"})
 
 
 def test_a_corrupt_server_record_is_one_sentence_and_stop_mends_it(

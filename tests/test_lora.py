@@ -141,7 +141,8 @@ def test_what_cannot_be_meant_is_refused(
     asked: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     where = [] if "--on" in asked else ["--on", "8xH100"]
-    assert run(["size", "scout", *where, *asked.split()]) == 2
+    words = ["size", "scout", *where, *asked.split()]
+    assert run(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, words)

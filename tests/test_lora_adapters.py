@@ -283,10 +283,11 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     adapter(tmp_path / "tuned")
     adapter(tmp_path / "patterned", None, config(alpha_pattern={"o_proj": 4}))
-    assert run(["size", str(dense), *GPU, *asked.replace("FOLDER", str(tmp_path)).split()]) in (2, 4)
+    words = ["size", str(dense), *GPU, *asked.replace("FOLDER", str(tmp_path)).split()]
+    assert run(words) in (2, 4)
     out, err = capsys.readouterr()
     assert out == ""
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, words)
 
 
 @pytest.mark.parametrize("path", ["~nobody-of-that-name/tuned", "/" + "x" * 300])

@@ -120,6 +120,8 @@ CONDITIONS: dict[str, tuple[Change, str]] = {
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     found = Plan.read(DATA / "plan.json")
+    named = found.machine.model_copy(update={"name": "2xH100"})
+    found = found.model_copy(update={"machine": named})
     found.write(tmp_path / "plan.json")
     return found
 

@@ -239,7 +239,7 @@ def test_a_file_that_is_not_there_or_something_else(tmp_path: Path) -> None:
     assert (
         caught.value.message == f"There are no probe results at {tmp_path / 'no'}: No such file or directory."
     )
-    assert caught.value.hint == "Give the results.jsonl of a probe."
+    assert caught.value.hint == f"Check the path: ls -l {tmp_path}"
     report = tmp_path / "probe.json"
     report.write_text('{\n  "document": "probe"\n}\n')
     with pytest.raises(DocumentError) as caught:

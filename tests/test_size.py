@@ -385,7 +385,7 @@ def test_a_wrong_question_is_one_sentence(
     out, err = capsys.readouterr()
     assert (code, out) == (4 if "nowhere" in arguments[0] else 2, "")
     assert err.startswith(f"error: {message}")
-    refusals.hold(err, request, tmp_path)
+    refusals.hold(err, request, tmp_path, ["size", *arguments])
 
 
 @pytest.mark.parametrize("length", [256, 300, 5000])

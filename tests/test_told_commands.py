@@ -1,6 +1,6 @@
-"""Commands that README, docs and helps tell are run where they ask nobody but this machine; the others are parsed.
+"""Commands that README, docs and helps tell are run where they ask nobody but this machine.
 
-What is shown of it scripts/readme holds; the afternoon on AWS is in test_tutorial_aws.py, the bank's session in fleet/.
+What is shown of it scripts/readme holds; the others are in test_told_in_their_place.py.
 """
 
 import json
@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 from probing import on_any_machine
-from test_readme import NOT_READ, PAGES, to_paste
+from told_places import lines_told
 
-from deploy.cli.flags import examples
 from deploy.cli.main import run
 from infra.errors import DoesNotFit
 
@@ -47,10 +46,7 @@ ANSWERS = (0, DoesNotFit.exit_code)
 
 def told() -> list[list[str]]:
     """The words of each such command, without `corral`, in the order in which they are run."""
-    lines = {line for page in PAGES for line in to_paste(page)} | {
-        line for each in examples().values() for line in each
-    }
-    words = [shlex.split(line)[1:] for line in sorted(lines - NOT_READ)]
+    words = [shlex.split(line)[1:] for line in sorted(lines_told())]
     return sorted(filter(is_done_here, words), key=lambda each: ORDER.index(verb(each)))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 import tutorials
 from test_ec2_wire import aws, server, session_manager  # noqa: F401
+from told_places import faults, home  # noqa: F401
 
 from deploy.targets import licence
 
@@ -55,3 +56,18 @@ def test_the_session_of_the_page_rents_serves_compares_and_leaves_nothing(
         "reap --dry-run --region us-east-1": 0,
     }
     tutorials.hold(PAGE, now)
+
+
+@pytest.mark.slow
+def test_what_else_is_told_of_rented_machines_ends_as_it_should(
+    aws: "MotoAws",  # noqa: F811
+    session_manager: Path,  # noqa: F811
+    home: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of tests/data/told_in_their_place.toml."""
+    monkeypatch.setenv("FAKE_MODEL", "llama-4-scout")
+    sized = ["size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "-o", "plan.json"]
+    assert tutorials.screen(sized)[0] == 0
+    assert faults("rented", monkeypatch) == {}
+    assert aws.instances() == []

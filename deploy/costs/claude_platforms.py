@@ -135,7 +135,7 @@ def at(model: ClaudeModel, platform: Platform, region: str) -> ClaudeModel:
     if factor is None:
         raise UsageError(
             f"{platform.name} does not sell {model.name} in {region!r}.",
-            f"Name the model alone, with --claude-platform {platform.id}.",
+            f"Name the model alone, with --claude-platform {platform.id} --claude-region global",
         )
     long = row.long or model.long
     rates = {"price": times(model.price, factor), "long": times(long, factor) if long else None}

@@ -18,6 +18,7 @@ import orjson
 from infra import bounded_json
 from infra.errors import DocumentError, HostError, UsageError
 from infra.home import make_folder
+from infra.record import where_to_look
 from serving.probe.run_records import ClientSide, Ending, Refused, Result, Run
 
 # A link of that name leads to something that is no result.
@@ -181,7 +182,9 @@ def read(path: Path, kept: Sequence[Result | Ending] = ()) -> tuple[Run, Iterato
     except OSError as error:
         raise DocumentError(
             f"There are no probe results at {path}: {error.strerror or error}.",
-            "Give the results.jsonl of a probe.",
+            where_to_look(path)
+            if isinstance(error, FileNotFoundError)
+            else "Give the results.jsonl of a probe.",
         ) from None
     try:
         run = first_line(file, path)

@@ -19,7 +19,7 @@ def read_texts(path: Path) -> tuple[str, ...]:
 
     Raises DocumentError for a file that cannot be read, is not UTF-8, or holds no text or too many.
     """
-    whole = decoded(path, read_bytes(path, HINT, MOST_BYTES))
+    whole = decoded(path, read_bytes(path, HINT, MOST_BYTES, is_named=True))
     found = from_lines(path, whole) if path.suffix in JSON_LINES else paragraphs(whole)
     # A text that comes twice says nothing new, and would make an interval narrower than it is.
     texts = tuple(dict.fromkeys(found))

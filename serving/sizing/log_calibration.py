@@ -55,7 +55,7 @@ def read(plan: Plan, path: Path) -> Measured:
 
     Raises DocumentError for what is no log of one whole start, UsageError for that of another model or machine.
     """
-    text = text_of(read_bytes(path, HINT, MOST_BYTES))
+    text = text_of(read_bytes(path, HINT, MOST_BYTES, is_named=True))
     return measured(plan, server_log.read(text, str(path)), str(path))
 
 

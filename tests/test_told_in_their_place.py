@@ -1,0 +1,264 @@
+"""Commands that README, docs and helps tell, and that ask somebody: each is typed where it can be answered.
+
+So they are in the order of a deployment's life, and each ends as its page says: tests/data/told_in_their_place.toml.
+
+The hosts, the Hub and the servers are those of the other tests. test_told_commands.py runs what asks nobody;
+test_tutorial_aws.py what an account of AWS's is for, with the afternoon there; the bank's session is in fleet/.
+"""
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import lying_hub
+import own_tls
+import pytest
+import rack
+import test_told_commands
+import tutorials
+from bundling import a_bundle, a_key, an_engine
+from doors import ENGINE_KEY
+from fake_box import Box
+from fake_scorer import Fake, serving
+from following import with_flags
+from ports import free_port
+from probing import on_any_machine
+from test_capacity_blocks import CHEAPEST
+from test_capacity_blocks import aws as selling
+from test_hub import as_at_first, fake_hub_class
+from test_owned import deployment as owned
+from test_owned_line import ROOT as ON_THE_HOST
+from test_owned_line import TARGETS, box, look, says, stopped
+from test_owned_line import plan as plan_of_hosts
+from test_probe_sweep import meeting
+from test_quality_blind import ANSWERED, A, B
+from test_server_log import log, sized
+from test_weights_push import World, checkpoint, world
+from told_places import ELSEWHERE, PLACES, faults, home, in_place_of, in_sessions, lines_told, plain
+
+from deploy.gateway import haproxy
+from deploy.releases import canary, short_probe
+from deploy.releases.release import Figures
+from deploy.targets import table
+from deploy.targets.deployment import folder
+from deploy.targets.ec2 import blocks
+from infra.onhost import sums
+from serving.model import hub
+from serving.probe import sweep as sweeping
+from serving.quality.blind import Ratings, shuffled
+from serving.sizing.plan import Plan
+from serving.vllm.endpoint import Endpoint
+
+__all__ = ["box", "checkpoint", "home", "plan_of_hosts", "selling", "world"]
+
+MOST_ELSEWHERE = 40
+"""No more are left than at the last look."""
+DESCRIBE = hub.describe
+"""Which is a word of conftest's in every test but those of the Hub."""
+PLANS = tutorials.ROOT / "tests/data/export"
+OF_LOOPBACK = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+QUICK = {"ttft_ms": 1, "itl_ms": 0.1, "tokens_per_chunk": 100}
+
+
+def test_every_command_that_is_told_is_run_somewhere() -> None:
+    told = {plain(line) for line in lines_told()}
+    placed = {plain(line) for lines in PLACES.values() for line in lines}
+    run = placed | in_sessions() | {shlex.join(words) for words in test_told_commands.told()}
+    left = [plain(line) for lines in ELSEWHERE.values() for line in lines]
+    assert sorted(told - run - set(left)) == []
+    assert sorted(run.intersection(left)) == []
+    assert sorted(set(left) - told) == []
+    assert len(left) <= MOST_ELSEWHERE
+
+
+def test_what_runs_the_others_for_real_is_there() -> None:
+    named = {name for why in ELSEWHERE for name in re.findall(r"(?:tests|scripts)/[\w./-]*\w", why)}
+    assert [name for name in sorted(named) if not (tutorials.ROOT / name).exists()] == []
+    assert [why for why in ELSEWHERE if not why.startswith(("tests/", "scripts/", "never: "))] == []
+
+
+@pytest.fixture
+def signers(home: Path) -> None:
+    """A key of SSH's, and the list of those who may sign."""
+    (home / ".ssh").mkdir()
+    public = a_key(home / ".ssh/id_ed25519")
+    (home / "signers").write_text(f"ops@bank {public}me@bank {public}")
+
+
+# --- hosts of one's own
+
+
+@pytest.fixture
+def hosts(box: Box, home: Path) -> Iterator[Box]:
+    """gpu1, which every other name leads to, and gpu2."""
+    other = Box(home / "ops@gpu2", [])
+    (home / "ops@gpu-2").symlink_to(other.folder)
+    an_engine(home / "vllm-env", "0.33.0", "3.11")
+    for tool in ("systemctl", "journalctl"):
+        other.tool(tool, "box_systemd")
+    shutil.copy(box.folder / "facts", other.folder / "facts")
+    yield box
+    for file in (*other.folder.glob("forward-*"), *other.folder.glob("*.pid")):
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), 9)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plan_of_hosts", "signers")
+def test_on_hosts_of_ones_own(hosts: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = (hosts.folder / "facts").read_text()
+    model = hosts.path(ON_THE_HOST) / "model"
+
+    def looked(*targets: str) -> Callable[[], None]:
+        return lambda: says(hosts, look(*map(stopped, targets)), look(packets=150))
+
+    def it_is(gpu: str) -> Callable[[], object]:
+        return lambda: (hosts.folder / "facts").write_text(facts.replace("H100 80GB HBM3", gpu))
+
+    sign = "-o egress.json --sign-key ~/.ssh/id_ed25519"
+    before = {
+        "fetch --verify scout": lambda: sums.changed(model, model.parent / "weights.sums", False),
+        "egress scout": looked(*TARGETS),
+        "egress scout -o egress.json": looked(*TARGETS),
+        f"egress scout {sign}": looked(*TARGETS),
+        f"egress scout --target 10.0.0.1:9 {sign}": looked("10.0.0.1:9"),
+        "doctor scout --precision int4 --on 2xA100-80GB --target ssh --host ops@gpu1": it_is(
+            "A100-SXM4-80GB"
+        ),
+    }
+    assert faults("hosts", monkeypatch, before) == {}
+
+
+# --- behind a gateway
+
+
+@pytest.fixture
+def front(home: Path, has_haproxy: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A deployment of one server, which is well; what is measured of a release is not asked of it."""
+
+    def measured(endpoint: Endpoint, max_model_len: int | None) -> Figures:
+        return Figures(output_tokens_per_s=100.0, requests=16, failed=0)
+
+    on_any_machine(monkeypatch)
+    monkeypatch.setattr(short_probe, "measured", measured)
+    monkeypatch.setattr(canary, "asked", lambda endpoint: canary.Answer(text="a b", tokens=("a", "b")))
+    monkeypatch.setattr(sweeping, "run", lambda *asked: meeting(100))
+    monkeypatch.setitem(table.PLACES, "rack", table.Row("rack"))
+    monkeypatch.setattr(rack, "CONFIG", QUICK)
+    made = owned(hosts=("scout",), port=free_port(), served_model_name="fake")
+    made = made.model_copy(update={"target": "rack"})
+    made.write(folder("scout") / "deployment.json")
+    (folder("scout") / "api-key").write_text(f"{ENGINE_KEY}\n")
+    changed = made.plan.serve.model_copy(update={"max_num_seqs": 8})
+    made.plan.model_copy(update={"serve": changed}).write(home / "next.json")
+    made.plan.write(home / "plan.json")
+    rack.UNITS["scout"] = rack.Unit(ENGINE_KEY)
+    rack.UNITS["scout"].start("1.0.0")
+    yield
+    haproxy.stop(folder("scout") / "gateway", 0)
+    rack.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("front")
+def test_behind_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens at ports of the test's own."""
+    port, metrics_port = str(free_port()), str(free_port())
+
+    def at_our_ports(words: list[str]) -> list[str]:
+        starts = words[0] == "gateway" and words[1] in ("scout", "start")
+        words = [word.replace("9101", metrics_port).replace("llama-4-scout", "fake") for word in words]
+        return with_flags(words, ["--port", port]) if starts else words
+
+    watched = "export scout --to prometheus --ttft 2 --budget-usd-per-month 20000 -o watch"
+    before = {watched: lambda: shutil.rmtree("watch")}
+    assert faults("front", monkeypatch, before, at_our_ports) == {}
+
+
+# --- servers by their address
+
+
+@pytest.mark.slow
+def test_of_servers_by_their_address(
+    fake_llm: Callable[..., str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_any_machine(monkeypatch)
+    own_tls.made(home / "ca.pem", home / "key.pem", *OF_LOOPBACK)
+    (home / "both.pem").write_text((home / "key.pem").read_text() + (home / "ca.pem").read_text())
+    (home / "key").write_text("sk-1\n")
+    (home / "server.log").write_text(log())
+    sized().write(home / "plan.json")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-1")
+    plain_server = fake_llm(**QUICK)
+    addresses = {
+        "https://10.0.0.5": fake_llm(certificate=str(home / "both.pem"), key="sk-1", **QUICK),
+        "http://10.0.0.5:8000": plain_server,
+        "https://api.anthropic.com": plain_server,
+        "claude-haiku-5-5": "fake",
+    }
+    assert faults("server", monkeypatch, here=in_place_of(addresses)) == {}
+
+
+# --- the Hub, and what is carried
+
+
+@pytest.mark.slow
+def test_of_the_hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "describe", DESCRIBE)
+    int4 = Plan.read(PLANS / "scout-int4.json")
+    int4.write(home / "plan.json")
+    with fake_hub_class()(int4.serve.model, lying_hub.repository(home / "repository")) as asked:
+        as_at_first(asked, "gated", home, monkeypatch)
+        found = faults("hub", monkeypatch, here=in_place_of({"/srv/models/scout": f"{home}/srv"}))
+        asked.shutdown()
+    assert found == {}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("signers")
+def test_of_a_bundle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_bundle(home, sign_key=home / ".ssh/id_ed25519")
+    (home / "scout").symlink_to("model")
+    assert faults("bundle", monkeypatch) == {}
+
+
+# --- what is sold and kept at AWS
+
+
+@pytest.mark.usefixtures("selling", "home")
+def test_of_blocks_that_are_sold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who buys types the price."""
+    monkeypatch.setattr(blocks, "is_somebody_there", lambda: True)
+    sold = {"cb-0123456789abcdef0": CHEAPEST}
+    assert faults("blocks", monkeypatch, here=in_place_of(sold), says="998.40\n") == {}
+
+
+def test_of_a_bucket(world: World, checkpoint: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = world.aws.s3.buckets["models"]
+
+    def another() -> None:
+        bucket["objects"] = {"scout/config.json": 2, "scout/model.safetensors": 1000}
+
+    before = {"weights push /srv/models/scout --to s3://models/scout/": another}
+    here = in_place_of({"scout": "t1", "/srv/models/scout": str(checkpoint)})
+    assert faults("bucket", monkeypatch, before, here) == {}
+
+
+# --- two models
+
+
+def test_of_two_models(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "texts.txt").write_text("the horse\n\nfence gate\n\nranch river")
+    key = shuffled(ANSWERED[:3], A, B)
+    key.write(home / "quality/pairs.json")
+    (home / "ratings.json").write_text(Ratings(page=key.page, ratings={1: "left"}).model_dump_json())
+    full, cheap = Fake(), Fake(answers=("one", "two", "three"))
+    claude = Fake(name="claude-haiku-5-5", answers=("one", "two", "three"))
+    with serving(full, cheap, claude):
+        addresses = {"full": full.url, "cheap": cheap.url, "http://10.0.0.5:8000": full.url}
+        here = in_place_of(addresses | {"https://api.anthropic.com": claude.url})
+        assert faults("quality", monkeypatch, here=here) == {}
