@@ -26,6 +26,7 @@ ORDER = (
     "claude-cost",
     "prices",
     "export",
+    "gateway",
     "provision",
     "up",
     "iam-policy",
@@ -57,7 +58,7 @@ def verb(words: list[str]) -> str:
 
 def is_done_here(words: list[str]) -> bool:
     """Whether it asks nobody, and what it takes is here."""
-    if verb(words) not in ORDER or (words[0] in ("provision", "up") and "--dry-run" not in words):
+    if verb(words) not in ORDER or (words[0] in ("gateway", "provision", "up") and "--dry-run" not in words):
         return False
     is_by_name = words[1:2] == ["scout"] and words[0] not in OF_A_MODEL
     return not is_by_name and not ELSEWHERE & set(words)
