@@ -370,7 +370,7 @@ HELD = {
     "deploy/targets/ec2/place.py:verified": ({"*host_weights.command(deployment.name)"}, "the same"),
     "deploy/targets/ec2/release_room.py:asked": ({"*places"}, "the same"),
     "deploy/targets/ec2/releases.py:note_there": (
-        {"*PYTHON", "heal", "deployment.name", "event", "cause"}, "a path of ours, and after it what bin/heal reads in its order"
+        {"*PYTHON", "heal", "deployment.name", "event", "cause"}, "a path of ours; bin/heal reads the rest in its order"
     ),
     "deploy/targets/ec2/weights_push.py:sync": (
         {"*chosen", "place.address", "source"}, "options with values; s3://...; an absolute path"
