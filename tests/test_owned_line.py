@@ -312,7 +312,7 @@ def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
     assert (code, complaint) == (0, "".join(trying))
     asked = [call for call in serving.calls if call.startswith("python3")]
     targets = " ".join(TARGETS)
-    looks = [f"scout {targets}", f"scout.gateway {targets}", "scout"]
+    looks = [f"scout {targets}", f"scout.gateway {targets}", f"scout.listener {targets}", "scout"]
     assert asked == [f"python3 -I - {look}" for look in looks]
     script = (serving.folder / "egress.py").read_text()
     assert script == serving.as_here(Path(onhost.__file__).read_text())

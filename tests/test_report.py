@@ -161,6 +161,14 @@ def test_the_page_is_the_same_twice(found: Comparison, page: str) -> None:
     assert render(PLAN, PROBE, found) == page
 
 
+def test_a_break_even_against_a_claude_that_is_not_there_is_no_comparison(found: Comparison) -> None:
+    told = json.loads(found.model_dump_json())
+    assert Comparison.model_validate(told) == found
+    told["break_even"]["against"] = "Claude Nobody"
+    with pytest.raises(ValueError, match="its break-even is against none of the Claude models compared with"):
+        Comparison.model_validate(told)
+
+
 def test_everything_in_the_comparison_is_on_the_page_and_in_the_text(found: Comparison, page: str) -> None:
     seen = read(page)
     text = re.sub(r"\s+", " ", comparison_text(found))

@@ -2,9 +2,9 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from deploy.costs.carries import Carries
 from deploy.costs.class_bill import ByClass
@@ -334,3 +334,9 @@ class Comparison(Document):
     """Where ours are weights of 4 bits, what they are known to lose; absent for any others."""
     assumptions: tuple[Assumption, ...]
     """Every figure that it rests on, with whose it is."""
+
+    @model_validator(mode="after")
+    def _is_against_one_of_them(self) -> Self:
+        if self.break_even.against not in {side.name for side in self.claude}:
+            raise ValueError("its break-even is against none of the Claude models compared with")
+        return self
