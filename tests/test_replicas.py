@@ -184,7 +184,7 @@ def test_the_servers_of_a_gateway_are_the_ends_of_the_tunnels(
     found = gateway.servers_of(made)
     ports = Tunnels.read(folder("scout") / "tunnels.json").local_ports
     assert [tuple(each) for each in found] == [
-        ("gpu-1", "127.0.0.1", ports["gpu-1"], True), ("gpu-2", "127.0.0.1", ports["gpu-2"], True),
+        ("gpu-1", "127.0.0.1", ports["gpu-1"], True, None), ("gpu-2", "127.0.0.1", ports["gpu-2"], True, None),
     ]  # fmt: skip
     assert [len(list(box.folder.glob("forward-*"))) for box in provisioned] == [1, 1]
 
