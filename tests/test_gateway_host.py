@@ -1,6 +1,6 @@
 """A gateway on an owned host, over SSH to a host that is a folder: the real HAProxy and the real scripts of root.
 
-On a booted host, under systemd and its lock, tests/fleet/test_judged_host.py has it.
+On a booted host, under systemd and its lock, it was never run: docs/explanation/never-run.md.
 """
 
 import hashlib
