@@ -20,12 +20,12 @@ STALLING = {"stalls", "drips"}
 """Of these faults the patience must end; that with all others does not, however busy the machine."""
 
 
-def repository(folder: Path) -> Path:
+def repository(folder: Path, shard_bytes: int = SHARD_BYTES) -> Path:
     """A repository of made-up weights, and what is never fetched of one."""
     folder.mkdir()
     (folder / "original").mkdir()
     for number, name in enumerate(SHARDS):
-        (folder / name).write_bytes(random.Random(number).randbytes(SHARD_BYTES))
+        (folder / name).write_bytes(random.Random(number).randbytes(shard_bytes))
     weights = {f"layer.{number}": name for number, name in enumerate(SHARDS)}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
     (folder / "config.json").write_text(json.dumps({"architectures": ["Any"]}))

@@ -167,7 +167,7 @@ def test_requests_at_once_and_in_the_queue_are_limited(home: Path) -> None:
 
 
 def test_who_asks_again_the_moment_an_answer_has_ended_is_within_its_limit(home: Path) -> None:
-    """Of two threads one has sent the end of an answer and not yet counted it as ended; the other has the next request."""
+    """Of two threads one has sent an answer's end and not yet counted it as ended; the other has the next request."""
     with door(home, {"ttft_ms": 1, "itl_ms": 1}, requests_at_once=3, requests_per_minute=10_000) as front:
         asked = f"GET /v1/models HTTP/1.0\r\nauthorization: Bearer {front.key('good')}\r\n\r\n"
 

@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -252,6 +253,26 @@ def test_an_alarm_the_kernel_refuses_rings_at_once(monkeypatch: pytest.MonkeyPat
     rung(made, loop, times, 1)
     made.close()
     loop.close()
+
+
+@pytest.mark.parametrize(("asks_at", "is_stamped"), [(1, True), (4, True), (None, False)])
+def test_a_run_waits_until_the_kernel_stamps(
+    monkeypatch: pytest.MonkeyPatch, asks_at: int | None, is_stamped: bool
+) -> None:
+    """It begins to a while after it was asked: here the fourth time that it is asked, or never."""
+    real, asked = kernel_stamps.ask_kernel_stamps, count(1)
+
+    def ask(sock: socket.socket) -> bool:
+        return next(asked) != asks_at or real(sock)
+
+    monkeypatch.setattr(kernel_stamps, "ask_kernel_stamps", ask)
+    assert kernel_stamps.await_stamps(60.0 if asks_at else 0.05) == is_stamped
+    assert not asks_at or next(asked) >= asks_at + 1
+
+
+def test_where_no_stamps_are_to_be_had_none_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_stamps, "ask_kernel_stamps", lambda _: False)
+    assert not kernel_stamps.await_stamps(1e6)
 
 
 def test_the_offset_of_the_clocks_is_that_of_the_quickest_look(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from deploy.cli.main import run as corral
-from serving.probe import metrics, results
+from serving.probe import attack, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.report_text import report_text
 from serving.probe.run import run
@@ -163,6 +163,16 @@ def test_a_connection_that_dies_before_a_byte_fails_its_request_where_it_is_new_
     assert any(
         text.startswith(f"{resent} requests were sent again on a new connection") for text in report.warnings
     )
+
+
+def test_no_request_is_sent_before_the_kernel_stamps(
+    fake_llm: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the trial nor, after its one request, the load."""
+    url, sent_before = fake_llm(), list[int]()
+    monkeypatch.setattr(attack, "await_stamps", lambda: sent_before.append(len(truth(url)["bodies"])))
+    assert probe(url, tmp_path, {"concurrency": 2, "requests": 2}).succeeded == 2
+    assert sent_before == [0, 1]
 
 
 def test_a_server_that_closes_after_each_answer_without_saying_so(fake_llm: Fake, tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tupl
     with ending_with_this(place), patched("CORRAL_API_KEY", key.read_text()):
         gateway.start(served, asked)
         members = haproxy.members(place)
-        for thread, core in ((each, core) for pid in members for each, core in zip(threads(pid), CORES)):
+        for thread, core in (
+            (each, core) for pid in members for each, core in zip(threads(pid), CORES, strict=False)
+        ):
             os.sched_setaffinity(thread, {core})
             with suppress(PermissionError):
                 os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))

@@ -12,7 +12,7 @@ from infra import interrupts
 from serving.probe.apis import ApiName
 from serving.probe.connection import Connection, Peer
 from serving.probe.exchange import Answer, Shot
-from serving.probe.kernel_stamps import realtime_offset_ns
+from serving.probe.kernel_stamps import await_stamps, realtime_offset_ns
 from serving.probe.outcome import Outcome
 from serving.probe.pool import Pool
 from serving.probe.process import raise_file_limit
@@ -67,6 +67,8 @@ class Attack:
         previous = self._catch_interrupts()
         try:
             self._pool.open(self._connections, lambda: self.interrupted)
+            if self.shared.use_kernel_stamps:
+                await_stamps()
             gc.collect()
             gc.freeze()
             gc.disable()

@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 
 # include/uapi/asm-generic/socket.h: SO_TIMESTAMPNS_OLD, a struct timespec of two 64-bit words. Not in Python's socket.
 SO_TIMESTAMPNS = 35
@@ -27,6 +28,27 @@ def ask_kernel_stamps(sock: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+def await_stamps(within_s: float = 1.0) -> bool:
+    """Wait until the kernel stamps what comes, and say whether it does.
+
+    It begins a while after the first socket has asked for it, on a busy machine many ms, and until then stamps nothing.
+    """
+    with (
+        suppress(OSError),
+        socket.create_server(("127.0.0.1", 0)) as door,
+        socket.create_connection(door.getsockname(), within_s) as here,
+        door.accept()[0] as there,
+    ):
+        there.settimeout(within_s)
+        end_ns = time.monotonic_ns() + int(within_s * 1e9)
+        while ask_kernel_stamps(there) and time.monotonic_ns() < end_ns:
+            here.send(b".")
+            if there.recvmsg(1, CONTROL_BYTES)[1]:
+                return True
+            time.sleep(0.001)
+    return False
 
 
 def realtime_offset_ns() -> int:

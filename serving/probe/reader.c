@@ -142,7 +142,8 @@ static int64_t read_once(struct stream *stream, int64_t offset_ns, struct batch 
 //
 // All that had come by looked_ns has been read. late_us is how late the timer was, or -1 where it did not ring: while
 // tokens come it waits longer than most engines between their steps, since to be woken costs more than to set it; in a
-// silence half as long again as that has lasted, so that what comes then was unwatched for a third of it, or MOST_NS.
+// silence as long again as that has lasted, so that what comes then was unwatched for half of it, or MOST_NS: to be woken
+// for nothing costs CPU, too.
 void drain(int poller, int64_t offset_ns, int rests, struct batch *batch) {
     struct epoll_event ready[READS];
     int used = 0, all = 1;
@@ -150,8 +151,8 @@ void drain(int poller, int64_t offset_ns, int rests, struct batch *batch) {
     batch->counted = batch->unstamped = batch->handed = 0;
     batch->late_us = batch->timer < 0 || began_ns < batch->due_ns ? -1 : (began_ns - batch->due_ns) / 1000;
     if (batch->timer >= 0 && batch->late_us >= 0) {
-        int64_t half_ns = (began_ns - batch->heard_ns) / 2;
-        ring_at(batch, began_ns + (half_ns < BEAT_NS ? BEAT_NS : half_ns > MOST_NS ? MOST_NS : half_ns));
+        int64_t silent_ns = began_ns - batch->heard_ns;
+        ring_at(batch, began_ns + (silent_ns < BEAT_NS ? BEAT_NS : silent_ns > MOST_NS ? MOST_NS : silent_ns));
     } else if (batch->timer >= 0 && (began_ns > batch->due_ns - BEAT_NS || began_ns < batch->due_ns - AFTER_NS))
         ring_at(batch, began_ns + AFTER_NS);
     while (!batch->handed && batch->counted < READS) {
