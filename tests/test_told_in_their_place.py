@@ -8,6 +8,7 @@ with the afternoon there; the bank's session is in fleet/.
 """
 
 import ast
+import json
 import math
 import os
 import re
@@ -321,8 +322,7 @@ def test_of_a_bucket(home: Path, world: World, checkpoint: Path, monkeypatch: py
 # --- two models
 
 
-@pytest.mark.usefixtures("log")
-def test_of_two_models(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_models(log: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "tasks").mkdir()
     (home / "tasks/mine.yaml").write_text("task: mine\n")
     (home / "texts.txt").write_text("the horse\n\nfence gate\n\nranch river")
@@ -335,3 +335,6 @@ def test_of_two_models(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         addresses = {"full": full.url, "cheap": cheap.url, "http://10.0.0.5:8000": full.url}
         here = in_place_of(addresses | {"https://api.anthropic.com": claude.url})
         assert faults("quality", monkeypatch, here=here) == {}
+    asked = [words[words.index("--tasks") + 1] for words, _ in json.loads(log.read_text())]
+    named = ("mmlu_generative", "minerva_math500", "humaneval_instruct", "mine", "mine")
+    assert asked == [each for name in named for each in (name, name)]

