@@ -201,7 +201,7 @@ def the_next(home: Path) -> str:
     serve = plan.serve.model_copy(update={"max_num_seqs": 7})
     key = home / ".ssh/id_ed25519"
     packing = Packing(output=home / "next", engine=home / "next-env", without_corral=True, sign_key=key)
-    return create((plan.model_copy(update={"serve": serve}), home), packing, str).manifest_sha256
+    return create((plan.model_copy(update={"serve": serve}), home), packing, list[str]().append).manifest_sha256
 
 
 # --- behind a gateway
