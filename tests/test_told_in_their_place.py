@@ -77,7 +77,7 @@ from serving.vllm.endpoint import Endpoint
 
 __all__ = ["box", "checkpoint", "home", "plan_of_hosts", "selling", "world"]
 
-MOST_ELSEWHERE = 22
+MOST_ELSEWHERE = 20
 """No more are left than at the last look."""
 DESCRIBE = hub.describe
 """Which is a word of conftest's in every test but those of the Hub."""
@@ -201,7 +201,9 @@ def the_next(home: Path) -> str:
     serve = plan.serve.model_copy(update={"max_num_seqs": 7})
     key = home / ".ssh/id_ed25519"
     packing = Packing(output=home / "next", engine=home / "next-env", without_corral=True, sign_key=key)
-    return create((plan.model_copy(update={"serve": serve}), home), packing, list[str]().append).manifest_sha256
+    return create(
+        (plan.model_copy(update={"serve": serve}), home), packing, list[str]().append
+    ).manifest_sha256
 
 
 # --- behind a gateway
