@@ -3,13 +3,12 @@
 So they are in the order of a deployment's life, and each ends as its page says: tests/data/told_in_their_place.toml.
 
 The hosts, the Hub and the servers are those of the other tests. test_told_commands.py runs what asks nobody;
-test_told_on_this_machine.py what is installed and served here; test_tutorial_aws.py what an account of AWS's is for,
-with the afternoon there; the bank's session is in fleet/.
+test_told_servers.py goes to servers, test_told_on_this_machine.py installs and serves here, test_told_rented.py rents,
+and test_tutorial_aws.py does with the afternoon at AWS; the bank's session is in fleet/.
 """
 
 import ast
 import json
-import math
 import os
 import re
 import shlex
@@ -20,33 +19,22 @@ from contextlib import suppress
 from pathlib import Path
 
 import lying_hub
-import own_tls
 import pytest
-import rack
 import test_told_commands
 import tutorials
 from bundling import a_key, an_engine
-from doors import ENGINE_KEY
 from fake_box import Box
 from fake_scorer import Fake, serving
-from following import with_flags
-from ports import free_port
-from probing import on_any_machine
 from test_capacity_blocks import CHEAPEST
 from test_capacity_blocks import aws as selling
 from test_hub import as_at_first, fake_hub_class
-from test_owned import deployment as owned
 from test_owned_line import ROOT as ON_THE_HOST
 from test_owned_line import TARGETS, box, look, says, stopped
 from test_owned_line import plan as plan_of_hosts
-from test_probe_sweep import meeting
 from test_quality_blind import ANSWERED, A, B
 from test_quality_tasks import log as log
-from test_server_log import log as server_log
-from test_server_log import sized
 from test_weights_push import World, checkpoint, world
 from told_places import (
-    ELSEWHERE,
     PLACES,
     TYPED,
     faults,
@@ -60,30 +48,21 @@ from told_places import (
 
 from deploy.bundle.create import create
 from deploy.bundle.packing import Packing
-from deploy.gateway import haproxy
-from deploy.releases import canary, short_probe
+from deploy.releases import short_probe
 from deploy.releases.release import Figures
-from deploy.targets import table
-from deploy.targets.deployment import folder
 from deploy.targets.ec2 import blocks
 from infra.onhost import sums
 from serving.model import hub
 from serving.model.models import model
-from serving.probe import buffering
-from serving.probe import sweep as sweeping
 from serving.quality.blind import Ratings, shuffled
 from serving.sizing.plan import Plan
 from serving.vllm.endpoint import Endpoint
 
 __all__ = ["box", "checkpoint", "home", "plan_of_hosts", "selling", "world"]
 
-MOST_ELSEWHERE = 20
-"""No more are left than at the last look."""
 DESCRIBE = hub.describe
 """Which is a word of conftest's in every test but those of the Hub."""
 PLANS = tutorials.ROOT / "tests/data/export"
-OF_LOOPBACK = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
-QUICK = {"ttft_ms": 1, "itl_ms": 0.1, "tokens_per_chunk": 100}
 
 
 def test_every_command_that_is_told_is_run_somewhere() -> None:
@@ -95,17 +74,13 @@ def test_every_command_that_is_told_is_run_somewhere() -> None:
         | set(lines_of(TYPED))
         | {shlex.join(words) for words in test_told_commands.told()}
     )
-    left = [plain(line) for lines in ELSEWHERE.values() for line in lines]
-    assert sorted(told - run - set(left)) == []
-    assert sorted(run.intersection(left)) == []
-    assert sorted(set(left) - told) == []
-    assert len(left) <= MOST_ELSEWHERE
+    assert sorted(told - run) == []
 
 
-def test_what_runs_the_others_for_real_is_there() -> None:
-    named = {name for why in ELSEWHERE for name in re.findall(r"(?:tests|scripts)/[\w./-]*\w", why)}
-    assert [name for name in sorted(named) if not (tutorials.ROOT / name).exists()] == []
-    assert [why for why in ELSEWHERE if not why.startswith(("tests/", "scripts/", "never: "))] == []
+def test_each_place_is_gone_through() -> None:
+    texts = [path.read_text() for path in (tutorials.ROOT / "tests").glob("test_*.py")]
+    typing = "".join(text for text in texts if "told_places" in text)
+    assert [name for name in PLACES if not re.search(rf'(faults\(\s*|PLACES\[)"{name}"', typing)] == []
 
 
 def test_what_another_test_types_as_its_own_is_typed_there() -> None:
@@ -204,76 +179,6 @@ def the_next(home: Path) -> str:
     return create(
         (plan.model_copy(update={"serve": serve}), home), packing, list[str]().append
     ).manifest_sha256
-
-
-# --- behind a gateway
-
-
-@pytest.fixture
-def front(home: Path, has_haproxy: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A deployment of one server, which is well; what is measured of a release is not asked of it."""
-    on_any_machine(monkeypatch)
-    # A tunnel that waits for a core holds an answer back, which is no buffer's doing.
-    monkeypatch.setattr(buffering, "FASTEST_S", math.inf)
-    monkeypatch.setattr(short_probe, "measured", measured)
-    monkeypatch.setattr(canary, "asked", lambda endpoint: canary.Answer(text="a b", tokens=("a", "b")))
-    monkeypatch.setattr(sweeping, "run", lambda *asked: meeting(100))
-    monkeypatch.setitem(table.PLACES, "rack", table.Row("rack"))
-    monkeypatch.setattr(rack, "CONFIG", QUICK)
-    made = owned(hosts=("scout",), port=free_port(), served_model_name="fake")
-    made = made.model_copy(update={"target": "rack"})
-    made.write(folder("scout") / "deployment.json")
-    (folder("scout") / "api-key").write_text(f"{ENGINE_KEY}\n")
-    made.model_copy(update={"name": "demo"}).write(folder("demo") / "deployment.json")
-    shutil.copy(folder("scout") / "api-key", folder("demo"))
-    changed = made.plan.serve.model_copy(update={"max_num_seqs": 8})
-    made.plan.model_copy(update={"serve": changed}).write(home / "next.json")
-    made.plan.write(home / "plan.json")
-    rack.UNITS["scout"] = rack.Unit(ENGINE_KEY)
-    rack.UNITS["scout"].start("1.0.0")
-    yield
-    haproxy.stop(folder("scout") / "gateway", 0)
-    rack.clear()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("front")
-def test_behind_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It listens at ports of the test's own."""
-    port, metrics_port = str(free_port()), str(free_port())
-
-    def at_our_ports(words: list[str]) -> list[str]:
-        starts = words[0] == "gateway" and words[1] in ("scout", "start")
-        words = [word.replace("9101", metrics_port).replace("llama-4-scout", "fake") for word in words]
-        return with_flags(words, ["--port", port]) if starts else words
-
-    watched = "export scout --to prometheus --ttft 2 --budget-usd-per-month 20000 -o watch"
-    before = {watched: lambda: shutil.rmtree("watch")}
-    assert faults("front", monkeypatch, before, at_our_ports) == {}
-
-
-# --- servers by their address
-
-
-@pytest.mark.slow
-def test_of_servers_by_their_address(
-    fake_llm: Callable[..., str], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_any_machine(monkeypatch)
-    own_tls.made(home / "ca.pem", home / "key.pem", *OF_LOOPBACK)
-    (home / "both.pem").write_text((home / "key.pem").read_text() + (home / "ca.pem").read_text())
-    (home / "key").write_text("sk-1\n")
-    (home / "server.log").write_text(server_log())
-    sized().write(home / "plan.json")
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-1")
-    plain_server = fake_llm(**QUICK)
-    addresses = {
-        "https://10.0.0.5": fake_llm(certificate=str(home / "both.pem"), key="sk-1", **QUICK),
-        "http://10.0.0.5:8000": plain_server,
-        "https://api.anthropic.com": plain_server,
-        "claude-haiku-5-5": "fake",
-    }
-    assert faults("server", monkeypatch, here=in_place_of(addresses)) == {}
 
 
 # --- the Hub

@@ -1,6 +1,6 @@
 """What the tests of commands that are told share: which they are, and how those of one place are typed in their order.
 
-tests/data/told_in_their_place.toml says where each is run that asks somebody, and what runs the others for real.
+tests/data/told_in_their_place.toml says where each is typed that asks somebody.
 """
 
 import os
@@ -24,7 +24,6 @@ KEPT = tomllib.loads((tutorials.ROOT / "tests/data/told_in_their_place.toml").re
 PLACES: dict[str, list[str]] = KEPT["place"]
 TYPED: dict[str, list[str]] = KEPT["typed"]
 """By the file of tests in which it is typed."""
-ELSEWHERE: dict[str, list[str]] = KEPT["elsewhere"]
 SESSIONS = [tutorials.ROOT / f"docs/tutorials/{name}.md" for name in ("aws-afternoon", "bank")]
 """Pages whose volatile blocks are gone through by tests of their own."""
 NOTHING: Mapping[str, Any] = {}
