@@ -65,6 +65,8 @@ class Config:
     length_field: str = ""
     """The only name under which an answer's length is taken."""
     models: str = "list"
+    names: tuple[str, ...] = ("fake",)
+    """The models that the list has; it answers for one more, `adapter`."""
     counter_factor: float = 1.0
     hit_rate: float = 0.0
     certificate: str = ""
@@ -165,7 +167,7 @@ class Server(asyncio.Protocol):
             and path.startswith("/v1")
         ):
             self.answer(401, {"error": "Unauthorized"})
-        elif path == "/v1/models":
+        elif path in ("/v1/models", "/v4/models"):
             self.list_models()
         elif path == "/health":
             self.answer(200, {})
@@ -180,7 +182,7 @@ class Server(asyncio.Protocol):
         elif path == "/truth":
             self.answer(200, {"requests": self.state.truth, "bodies": self.state.bodies})
         elif method == "POST" and path.endswith(("/completions", "/messages", "/responses")):
-            if body["model"] not in ("fake", "adapter"):
+            if body["model"] not in (*self.config.names, "adapter"):
                 self.answer(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
                 return
             if count_tokens(body) + body.get("max_tokens", 0) > self.config.max_model_len:  # as vLLM has it
@@ -198,8 +200,9 @@ class Server(asyncio.Protocol):
         owner = "vllm" if self.config.vllm else "someone"
         match self.config.models:
             case "list":
-                entry = {"id": "fake", "owned_by": owner, "max_model_len": self.config.max_model_len}
-                self.answer(200, {"object": "list", "data": [entry]})
+                common = {"owned_by": owner, "max_model_len": self.config.max_model_len}
+                listed = [{"id": name} | common for name in self.config.names]
+                self.answer(200, {"object": "list", "data": listed})
             case "html":
                 self.raw(200, "text/html", b"<html>hello</html>")
             case "redirect":

@@ -7,6 +7,8 @@ import signal
 import sys
 
 KEY = "key-of-the-box-CANARY"
+NAME = os.environ.get("FAKE_NAME", "t1")
+"""Of the deployment whose box it is."""
 # Where release.sh looks; what it searches units for stays as it is in them.
 PLACES = re.compile(r"^((?:root|releases|kept|trial)=|    chmod a\+rx )/", re.MULTILINE)
 START = re.compile(
@@ -26,7 +28,7 @@ def here(path: str) -> str:
 def key() -> str:
     """The key of this box's server: what it took, else its own, which may differ from the other boxes'."""
     try:
-        with open(here("/opt/corral/t1/secrets.env")) as file:
+        with open(here(f"/opt/corral/{NAME}/secrets.env")) as file:
             return file.read().strip().removeprefix("VLLM_API_KEY=")
     except FileNotFoundError:
         return own_key(os.environ["FAKE_TARGET"]) if "FAKE_OWN_KEYS" in os.environ else KEY
@@ -36,7 +38,7 @@ STOPPED = "/stopped"
 """There while its server is ended."""
 SERVING = "/serving"
 """Which release its server is of; absent for that of the first boot."""
-UNIT, BRING = "corral-t1.service", "corral-t1.bring.service"
+UNIT, BRING = f"corral-{NAME}.service", f"corral-{NAME}.bring.service"
 CONTROL, KEPT = "/run/systemd/system.control", "/etc/systemd/system"
 
 
@@ -49,7 +51,7 @@ def boot(folder: str, user_data: str) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w") as written:
             written.write(file["content"])
-    prepare(f"{folder}/opt/corral/t1")
+    prepare(f"{folder}/opt/corral/{NAME}")
 
 
 def prepare(root: str) -> str:
@@ -88,7 +90,7 @@ def unit_text(unit: str) -> str:
 
 def release_of(text: str) -> str:
     """Which release a unit is of; nothing for that of the first boot."""
-    named = re.search(r"/opt/corral/\.releases/t1/(\w+)/", text)
+    named = re.search(rf"/opt/corral/\.releases/{NAME}/(\w+)/", text)
     return named[1] if named else ""
 
 
@@ -115,7 +117,7 @@ def bring() -> int:
     if "InaccessiblePaths=/dev/console" not in text:
         print(f"Failed to start {BRING}: Unit {BRING} not found.")
         return 5
-    root = here(f"/opt/corral/.releases/t1/{release_of(text)}")
+    root = here(f"/opt/corral/.releases/{NAME}/{release_of(text)}")
     with open(f"{root}/phase", "w") as file:
         file.write(f"{prepare(root)}\n")
     return 0
@@ -174,16 +176,16 @@ def on_the_box(words: list[str]) -> int:
         case ["systemctl", "is-active", unit] if unit == BRING:
             print("inactive")
             return 3
-        case [phase, "prepared"] if phase == "/opt/corral/t1/bin/phase":
-            print("corral: t1: prepared")
-        case ["test", "-e", path] if path == "/opt/corral/t1/record.json":
+        case [phase, "prepared"] if phase == f"/opt/corral/{NAME}/bin/phase":
+            print(f"corral: {NAME}: prepared")
+        case ["test", "-e", path] if path == f"/opt/corral/{NAME}/record.json":
             return int(not os.path.exists(here(path)))
-        case ["rm", "-f", path] if re.fullmatch(r"/opt/corral/\.releases/t1/\w+/phase", path):
+        case ["rm", "-f", path] if re.fullmatch(rf"/opt/corral/\.releases/{NAME}/\w+/phase", path):
             if os.path.exists(here(path)):
                 os.unlink(here(path))
-        case ["test", "!", "-e", mark] if mark == "/opt/corral/t1/key-not-loaded":
+        case ["test", "!", "-e", mark] if mark == f"/opt/corral/{NAME}/key-not-loaded":
             return int(os.path.exists(here(mark)))
-        case ["rm", "-f", mark] if mark == "/opt/corral/t1/key-not-loaded":
+        case ["rm", "-f", mark] if mark == f"/opt/corral/{NAME}/key-not-loaded":
             if os.path.exists(here(mark)):
                 os.unlink(here(mark))
         case ["/usr/bin/python3", "-ISB", heal, "verify", _]:
@@ -191,7 +193,9 @@ def on_the_box(words: list[str]) -> int:
                 print(f"/usr/bin/python3: can't open file '{heal}': [Errno 2] No such file or directory")
                 return 2
             print(f"read a\n{os.environ['FAKE_VERIFIED']}")
-        case ["/usr/bin/python3", "-ISB", heal, "note", "t1", event, cause] if os.path.exists(here(heal)):
+        case ["/usr/bin/python3", "-ISB", heal, "note", name, event, cause] if (
+            name == NAME and os.path.exists(here(heal))
+        ):
             with open(here("/noted"), "a") as file:
                 file.write(f"{event}: {cause}\n")
             print(f"corral: {event}: {cause}")
@@ -205,13 +209,13 @@ def on_the_box(words: list[str]) -> int:
         case ["sh", "-c", script, "unpack", "/"]:
             if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_FULL"):
                 sys.stdin.buffer.read()
-                print("tar: opt/corral/t1/bin/heal: Cannot write: No space left on device")
+                print(f"tar: opt/corral/{NAME}/bin/heal: Cannot write: No space left on device")
                 return 2
             os.makedirs(here("/"), exist_ok=True)
             os.execvp("sh", [*words[:-1], here("/")])
         case ["sh", "-c", script, "start", unit] if START.fullmatch(script):
             if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
-                print("Failed to start corral-t1.service: Unit corral-t1.service is masked.")
+                print(f"Failed to start {UNIT}: Unit {UNIT} is masked.")
                 return 1
             return start(unit)
         case ["systemctl", "stop", unit] if ANY_UNIT.fullmatch(unit):

@@ -20,6 +20,7 @@ def main() -> None:
             near.close()
             continue
         for source, target in ((near, far), (far, near)):
+            target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as OpenSSH has it
             threading.Thread(target=pump, args=(source, target), daemon=True).start()
 
 

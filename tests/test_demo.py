@@ -2,14 +2,16 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from told_places import in_place_of, told
 
 from deploy.cli.main import run
 from deploy.demo import play as demo
@@ -79,24 +81,27 @@ def a_probe() -> ProbeReport:
     )  # fmt: skip
 
 
-def test_the_summary_keeps_measured_and_catalogue_apart(tmp_path: Path) -> None:
+def test_the_summary_keeps_measured_and_catalogue_apart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from serving.sizing.size import answer_for
     from serving.sizing.size_options import Options
 
     plan: Plan = answer_for("scout", "int4", "g5.12xlarge", Options())
-    text = summary(
-        Demo(
-            folder=Path("/d"),
-            steps=(Done(command="corral probe", exit_code=9, duration_s=1),),
-            catalogue=plan,
-            verdict="Never cheaper.",
-            planned_kv_tokens=97541,
-            engine_kv_tokens=97541,
-            probe=a_probe(),
-            duration_s=73.4,
-        )
+    whole = Demo(
+        folder=Path("/d"),
+        steps=(Done(command="corral probe", exit_code=9, duration_s=1),),
+        catalogue=plan,
+        verdict="Never cheaper.",
+        planned_kv_tokens=97541,
+        engine_kv_tokens=97541,
+        probe=a_probe(),
+        duration_s=73.4,
     )
-    measured, _, rest = text.partition(
+    monkeypatch.setattr(demo, "run", lambda corral: whole)
+    assert run(["demo", "--json"]) == 0
+    assert Demo.model_validate_json(capsys.readouterr().out) == whole
+    measured, _, rest = summary(whole).partition(
         "From the catalogue and by arithmetic; no GPU was rented, nothing was measured:"
     )
     assert measured == (
@@ -143,7 +148,8 @@ def test_where_no_engine_can_be_had_the_demo_says_what_to_do_instead(
 def test_the_line_against_an_endpoint_that_is_there(
     fake_llm: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["demo", "--endpoint", fake_llm(ttft_ms=1, itl_ms=0.1)]) == 0
+    here = in_place_of({"http://10.0.0.5:8000": fake_llm(ttft_ms=1, itl_ms=0.1)})
+    assert run(here(told("demo --endpoint http://10.0.0.5:8000"))) == 0
     out = capsys.readouterr().out
     assert "Measured here, on your endpoint:\n- 48 of 48 requests succeeded; " in out
     assert "KV cache" not in out.partition("From the catalogue")[0]
@@ -160,9 +166,9 @@ def start(
     home.mkdir(mode=0o700)
     (home / "cache").symlink_to(engine_cache)
 
-    def start(*options: str) -> subprocess.Popen[str]:
+    def start(words: Sequence[str]) -> subprocess.Popen[str]:
         environment = os.environ | {"CORRAL_HOME": str(home), "CORRAL_VLLM": str(engine)}
-        command = [sys.executable, "-c", MAIN, "demo", *options]
+        command = [sys.executable, "-c", MAIN, *words]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         begun.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
         return begun[-1]
@@ -179,13 +185,15 @@ def start(
 def test_the_line_runs_end_to_end_and_leaves_no_process(
     start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
-    home, corral = tmp_path / "home", start("--json")
+    home, corral = tmp_path / "home", start(told("demo"))
     out, err = corral.communicate()
     assert corral.returncode == 0, err
-    found = Demo.model_validate_json(out)
-    assert found.planned_kv_tokens == found.engine_kv_tokens == 97541
-    assert (found.probe.sent, found.probe.succeeded) == (48, 48)
-    assert [step.exit_code for step in found.steps if "corral probe" not in step.command] == [0] * 10
+    assert re.match(r"The line ran end to end in \d+ s; nothing is left running.\n", out)
+    assert "- 48 of 48 requests succeeded; " in out
+    assert "- KV cache: corral planned 97,541 tokens and vLLM made 97,541: equal\n" in out
+    assert err.count("\n$ corral ") == 11
+    probed = ProbeReport.read(home / "demo/probe/probe.json")
+    assert (probed.sent, probed.succeeded) == (48, 48)
     assert (home / "demo" / "toy-report" / "report.html").stat().st_size > 10_000
     assert server.members(home / "demo") == ()
     assert json.loads((home / "demo" / "server.json").read_text())["stopped_at"]
@@ -206,7 +214,7 @@ def test_ctrl_c_leaves_no_process(
         monkeypatch.setenv(name, value)
     if "Probe" in stage:  # one process less, which would import all of vLLM
         monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    home, corral = tmp_path / "home", start()
+    home, corral = tmp_path / "home", start(["demo"])
     assert corral.stderr is not None
     while stage not in corral.stderr.readline():
         assert corral.poll() is None

@@ -25,6 +25,7 @@ from test_owned_line import corral as corral
 from test_owned_line import plan as plan
 from test_owned_line import provisioned as provisioned
 from test_owned_line import serving as serving
+from told_places import in_place_of, told
 
 from deploy import line
 from deploy.gateway import (
@@ -153,7 +154,13 @@ def test_a_gateway_on_an_owned_host_from_its_start_to_down(
     it_moves_and_a_revoked_key_stays_revoked(serving, corral, begin)
     done("gateway", "stop", "scout")
     done("keys", "add", "scout", "carol")  # while it is down
-    assert done(*begin, "--host", "0.0.0.0", "--tls-name", "localhost")["keys"] == 2
+    here = in_place_of({"8443": str(port), "443": str(port)})
+    for began in (
+        done(*here(told("gateway scout --on-host gpu-1 --port 8443 --tls-name llm.example"))),
+        done(*here(told("gateway start scout --on-host gpu-1 --port 443 --tls-name llm.example"))),
+    ):
+        found = began["base_url"], began["on_host"], began["keys"]
+        assert found == (f"https://llm.example:{port}", "gpu-1", 2)
     a_certificate_that_its_host_did_not_take_is_renewed_the_next_time(serving)
     done("gateway", "stop", "scout")
     it_stands_before_the_servers_of_two_hosts(serving, second, corral, begin, asked)

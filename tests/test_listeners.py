@@ -94,8 +94,9 @@ def it_stands_before_the_servers_of_two_hosts(
     assert code == 0, complaint
     until(lambda: [each.state for each in gateway.status("scout").servers] == ["UP", "UP"])
     corral("gateway", "drain", "scout", "gpu-1")
-    completion = {"model": "m", "prompt": "a", "max_tokens": 1}
+    completion, before = {"model": "m", "prompt": "a", "max_tokens": 1}, len(audit_of(serving))
     assert status_of(port, key, completion)[0] == 200
+    until(lambda: len(audit_of(serving)) > before)  # a line is written after its answer has ended
     last = [line for line in audit_of(serving) if line["path"] == "/v1/completions"][-1]
     assert last["server"] == OTHER
 

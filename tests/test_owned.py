@@ -21,6 +21,7 @@ from deploy.targets.ssh.owned_hosts import HostState
 from deploy.targets.ssh.tunnels import Tunnels
 from deploy.up_request import dry_text
 from infra.errors import CorralError, HostError, ServerError, UsageError
+from infra.ssh import Host
 from serving.model import checkpoint_files
 from serving.sizing.plan import Plan
 
@@ -370,3 +371,19 @@ def test_a_port_that_another_has_by_now_is_given_up_for_the_next(tmp_path: Path)
     with pytest.raises(HostError, match="is away"):
         tunnels.endpoint(made, Forwarding())  # type: ignore[arg-type]
     assert Tunnels.read(folder("scout") / "tunnels.json").local_ports == {"gpu-1": asked[1]}
+
+
+def test_a_tunnel_by_a_hosts_earlier_name_ends_with_the_servers_and_not_with_a_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`hosts adopt` by another name leaves it; the next deployment by that name would be given it."""
+    ended: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        Host, "close_forward", lambda host, local_port: ended.append((host.destination, local_port))
+    )
+    kept = folder("scout") / "tunnels.json"
+    Tunnels(local_ports={"ops@gpu1": 8000, "gpu-1": 8001}).write(kept)
+    tunnels.close(deployment())
+    assert (ended, Tunnels.read(kept).local_ports) == ([("gpu-1", 8001)], {"ops@gpu1": 8000})
+    assert tunnels.forget(deployment()) == ()
+    assert (ended[1:], kept.exists()) == ([("ops@gpu1", 8000)], False)

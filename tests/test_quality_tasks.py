@@ -30,6 +30,10 @@ told = json.loads(log.read_text()) if log.exists() else []
 log.write_text(json.dumps([*told, [words, keys]]))
 if os.environ.get("FAIL"):
     sys.exit("Traceback\\nValueError: no such task")
+if "--include_path" in asked:
+    named = [line for file in pathlib.Path(asked["--include_path"]).glob("*.yaml") for line in file.open()]
+    if not {{f"task: {{asked['--tasks']}}\\n", f"group: {{asked['--tasks']}}\\n"}}.intersection(named):
+        sys.exit("ValueError: Tasks not found: " + asked["--tasks"])
 folder = pathlib.Path(asked["--output_path"]) / "fake"
 folder.mkdir(parents=True)
 wrong = 3 if "anthropic" in asked["--model"] else 1

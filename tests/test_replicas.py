@@ -20,6 +20,8 @@ from test_owned_line import Corral
 from test_owned_line import box as box
 from test_owned_line import corral as corral
 from test_owned_line import plan as plan
+from told_places import told
+from tutorials import Person
 
 from deploy.gateway import gateway
 from deploy.gateway.gateway_options import GatewayOptions
@@ -85,42 +87,45 @@ def status(corral: Corral) -> Any:
 
 
 def test_one_key_is_made_here_and_brought_to_every_host_and_each_has_its_endpoint(
-    provisioned: tuple[Box, Box], corral: Corral, tmp_path: Path
+    boxes: tuple[Box, Box], corral: Corral, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "ops@gpu2").symlink_to(boxes[1].folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", Person("y\n"))
+    code, out, said = corral(*told("up plan.json --target ssh --host ops@gpu1 --host ops@gpu2 --name scout"))
+    assert code == 0, said
     kept = folder("scout") / "api-key"
     key = kept.read_text().strip()
-    assert [key_of(box) for box in provisioned] == [key, key]
+    assert [key_of(box) for box in boxes] == [key, key]
     holding = [
         path for path in tmp_path.rglob("*") if path.is_file() and key in path.read_text(errors="replace")
     ]
-    assert sorted(holding) == sorted([kept, *(box.path(SECRETS) for box in provisioned)])
+    assert sorted(holding) == sorted([kept, *(box.path(SECRETS) for box in boxes)])
     assert {stat.S_IMODE(path.stat().st_mode) for path in holding} == {0o600}
 
-    code, out, said = corral("serve", "scout", "--json")
-    assert code == 0, said
-    first = Endpoint.model_validate_json(out)
     found = status(corral)
+    first = Endpoint.model_validate(found["endpoint"])
     ports = Tunnels.read(folder("scout") / "tunnels.json").local_ports
-    assert [*ports] == ["gpu-1", "gpu-2"]
-    assert first.base_url == f"http://127.0.0.1:{ports['gpu-1']}"
-    second = first.model_copy(update={"base_url": f"http://127.0.0.1:{ports['gpu-2']}"})
+    assert [*ports] == ["ops@gpu1", "ops@gpu2"]
+    assert first.base_url == f"http://127.0.0.1:{ports['ops@gpu1']}"
+    second = first.model_copy(update={"base_url": f"http://127.0.0.1:{ports['ops@gpu2']}"})
     assert found["state"] == "serving"
-    assert found["endpoint"] == first.model_dump(mode="json")
     assert [(each["name"], each["state"], each["endpoint"]) for each in found["endpoints"]] == [
-        ("gpu-1", "serving", first.model_dump(mode="json")),
-        ("gpu-2", "serving", second.model_dump(mode="json")),
+        ("gpu1", "serving", first.model_dump(mode="json")),
+        ("gpu2", "serving", second.model_dump(mode="json")),
     ]
-    assert f"gpu-2 answers at {second.base_url}; one address for all: corral gateway scout\n" in said
+    assert out.startswith(f"scout answers at {first.base_url}\n")
+    assert f"gpu2 answers at {second.base_url}; one address for all: corral gateway scout\n" in said
     assert [client.canary(each, 10).completion_tokens for each in (first, second)] == [1, 1]
-    assert key not in f"{out}{said}{''.join(call for box in provisioned for call in box.calls)}"
+    assert key not in f"{out}{said}{''.join(call for box in boxes for call in box.calls)}"
 
     assert corral("stop", "scout")[0] == 0
     assert [(each["name"], each["state"]) for each in status(corral)["endpoints"]] == [
-        ("gpu-1", "stopped"),
-        ("gpu-2", "stopped"),
+        ("gpu1", "stopped"),
+        ("gpu2", "stopped"),
     ]
     assert corral("down", "scout")[0] == 0
-    assert [box.path("/opt/corral/scout").exists() for box in provisioned] == [False, False]
+    assert [box.path("/opt/corral/scout").exists() for box in boxes] == [False, False]
     assert list(folder("scout").glob("api-key*")) == []
 
 

@@ -37,7 +37,7 @@ ORDER = (
     "version",
 )
 """What can be done here, after what it needs."""
-ELSEWHERE = {"sweep.json", "--refresh", "ssh", "./scout"}
+ELSEWHERE = {"sweep", "--refresh", "ssh", "./scout"}
 """What only a server of one's own gives, AWS, a host, the Hub."""
 OF_A_MODEL = {"size", "capacity", "simulate", "up"}
 """Of these `scout` is the model, of others a deployment."""

@@ -3,82 +3,99 @@
 So they are in the order of a deployment's life, and each ends as its page says: tests/data/told_in_their_place.toml.
 
 The hosts, the Hub and the servers are those of the other tests. test_told_commands.py runs what asks nobody;
-test_tutorial_aws.py what an account of AWS's is for, with the afternoon there; the bank's session is in fleet/.
+test_told_servers.py goes to servers, test_told_on_this_machine.py installs and serves here, test_told_rented.py rents,
+and test_tutorial_aws.py does with the afternoon at AWS; the bank's session is in fleet/.
 """
 
+import ast
+import json
 import os
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import lying_hub
-import own_tls
 import pytest
-import rack
 import test_told_commands
 import tutorials
-from bundling import a_bundle, a_key, an_engine
-from doors import ENGINE_KEY
+from bundling import a_key, an_engine
 from fake_box import Box
 from fake_scorer import Fake, serving
-from following import with_flags
-from ports import free_port
-from probing import on_any_machine
 from test_capacity_blocks import CHEAPEST
 from test_capacity_blocks import aws as selling
 from test_hub import as_at_first, fake_hub_class
-from test_owned import deployment as owned
 from test_owned_line import ROOT as ON_THE_HOST
 from test_owned_line import TARGETS, box, look, says, stopped
 from test_owned_line import plan as plan_of_hosts
-from test_probe_sweep import meeting
 from test_quality_blind import ANSWERED, A, B
-from test_server_log import log, sized
+from test_quality_tasks import log as log
 from test_weights_push import World, checkpoint, world
-from told_places import ELSEWHERE, PLACES, faults, home, in_place_of, in_sessions, lines_told, plain
+from told_places import (
+    PLACES,
+    TYPED,
+    faults,
+    home,
+    in_place_of,
+    in_sessions,
+    lines_of,
+    lines_told,
+    plain,
+)
 
-from deploy.gateway import haproxy
-from deploy.releases import canary, short_probe
+from deploy.bundle.create import create
+from deploy.bundle.packing import Packing
+from deploy.releases import short_probe
 from deploy.releases.release import Figures
-from deploy.targets import table
-from deploy.targets.deployment import folder
 from deploy.targets.ec2 import blocks
 from infra.onhost import sums
 from serving.model import hub
-from serving.probe import sweep as sweeping
+from serving.model.models import model
 from serving.quality.blind import Ratings, shuffled
 from serving.sizing.plan import Plan
 from serving.vllm.endpoint import Endpoint
 
 __all__ = ["box", "checkpoint", "home", "plan_of_hosts", "selling", "world"]
 
-MOST_ELSEWHERE = 40
-"""No more are left than at the last look."""
 DESCRIBE = hub.describe
 """Which is a word of conftest's in every test but those of the Hub."""
 PLANS = tutorials.ROOT / "tests/data/export"
-OF_LOOPBACK = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
-QUICK = {"ttft_ms": 1, "itl_ms": 0.1, "tokens_per_chunk": 100}
 
 
 def test_every_command_that_is_told_is_run_somewhere() -> None:
     told = {plain(line) for line in lines_told()}
     placed = {plain(line) for lines in PLACES.values() for line in lines}
-    run = placed | in_sessions() | {shlex.join(words) for words in test_told_commands.told()}
-    left = [plain(line) for lines in ELSEWHERE.values() for line in lines]
-    assert sorted(told - run - set(left)) == []
-    assert sorted(run.intersection(left)) == []
-    assert sorted(set(left) - told) == []
-    assert len(left) <= MOST_ELSEWHERE
+    run = (
+        placed
+        | in_sessions()
+        | set(lines_of(TYPED))
+        | {shlex.join(words) for words in test_told_commands.told()}
+    )
+    assert sorted(told - run) == []
 
 
-def test_what_runs_the_others_for_real_is_there() -> None:
-    named = {name for why in ELSEWHERE for name in re.findall(r"(?:tests|scripts)/[\w./-]*\w", why)}
-    assert [name for name in sorted(named) if not (tutorials.ROOT / name).exists()] == []
-    assert [why for why in ELSEWHERE if not why.startswith(("tests/", "scripts/", "never: "))] == []
+def test_each_place_is_gone_through() -> None:
+    texts = [path.read_text() for path in (tutorials.ROOT / "tests").glob("test_*.py")]
+    typing = "".join(text for text in texts if "told_places" in text)
+    assert [name for name in PLACES if not re.search(rf'(faults\(\s*|PLACES\[)"{name}"', typing)] == []
+
+
+def test_what_another_test_types_as_its_own_is_typed_there() -> None:
+    """As the words of something that is called: `told` gives them."""
+    there = {file: sorted(given_away(tutorials.ROOT / file)) for file in TYPED}
+    assert there == {file: sorted(lines) for file, lines in TYPED.items()}
+
+
+def given_away(file: Path) -> Iterator[str]:
+    """The line of each `told(LINE)` that is given to a call."""
+    calls = [each for each in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(each, ast.Call)]
+    given = [each.value if isinstance(each, ast.Starred) else each for call in calls for each in call.args]
+    for each in given:
+        if isinstance(each, ast.Call) and ast.unparse(each.func) == "told":
+            yield ast.literal_eval(each.args[0])
 
 
 @pytest.fixture
@@ -89,18 +106,26 @@ def signers(home: Path) -> None:
     (home / "signers").write_text(f"ops@bank {public}me@bank {public}")
 
 
+def measured(endpoint: Endpoint, max_model_len: int | None) -> Figures:
+    """A release that is as good as any."""
+    return Figures(output_tokens_per_s=100.0, requests=16, failed=0)
+
+
 # --- hosts of one's own
 
 
 @pytest.fixture
 def hosts(box: Box, home: Path) -> Iterator[Box]:
-    """gpu1, which every other name leads to, and gpu2."""
+    """gpu1, which every other name leads to, and gpu2; nobody listens there at vLLM's own port."""
     other = Box(home / "ops@gpu2", [])
     (home / "ops@gpu-2").symlink_to(other.folder)
-    an_engine(home / "vllm-env", "0.33.0", "3.11")
+    for name in ("vllm-env", "next-env"):
+        (an_engine(home / name, "0.33.0", "3.11") / "lib/vllm").mkdir()
     for tool in ("systemctl", "journalctl"):
         other.tool(tool, "box_systemd")
-    shutil.copy(box.folder / "facts", other.folder / "facts")
+    facts = (box.folder / "facts").read_text().replace("listening 0100007F:1F40\n", "")
+    for each in (box, other):
+        (each.folder / "facts").write_text(facts)
     yield box
     for file in (*other.folder.glob("forward-*"), *other.folder.glob("*.pid")):
         with suppress(ProcessLookupError):
@@ -109,101 +134,54 @@ def hosts(box: Box, home: Path) -> Iterator[Box]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("plan_of_hosts", "signers")
-def test_on_hosts_of_ones_own(hosts: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_hosts_of_ones_own(hosts: Box, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = (hosts.folder / "facts").read_text()
-    model = hosts.path(ON_THE_HOST) / "model"
+    there = hosts.path(ON_THE_HOST) / "model"
+    next_one = the_next(home)
+    monkeypatch.setattr(short_probe, "measured", measured)
 
     def looked(*targets: str) -> Callable[[], None]:
         return lambda: says(hosts, look(*map(stopped, targets)), look(packets=150))
 
-    def it_is(gpu: str) -> Callable[[], object]:
-        return lambda: (hosts.folder / "facts").write_text(facts.replace("H100 80GB HBM3", gpu))
+    def they_are(gpu: str) -> Callable[[], None]:
+        """By a clock that goes right: on a busy machine it is minutes later."""
+
+        def write() -> None:
+            text = re.sub(r"clock_s \d+", f"clock_s {int(time.time())}", facts)
+            for place in (hosts.folder, home / "ops@gpu2"):
+                (place / "facts").write_text(text.replace("H100 80GB HBM3", gpu))
+
+        return write
 
     sign = "-o egress.json --sign-key ~/.ssh/id_ed25519"
+    of_a100 = "scout --precision int4 --on 2xA100-80GB --target ssh"
+    both = "--target ssh --host ops@gpu-1 --host ops@gpu-2"
     before = {
-        "fetch --verify scout": lambda: sums.changed(model, model.parent / "weights.sums", False),
+        "fetch --verify scout": lambda: sums.changed(there, there.parent / "weights.sums", False),
         "egress scout": looked(*TARGETS),
         "egress scout -o egress.json": looked(*TARGETS),
         f"egress scout {sign}": looked(*TARGETS),
         f"egress scout --target 10.0.0.1:9 {sign}": looked("10.0.0.1:9"),
-        "doctor scout --precision int4 --on 2xA100-80GB --target ssh --host ops@gpu1": it_is(
-            "A100-SXM4-80GB"
-        ),
+        f"doctor {of_a100} --host ops@gpu1": they_are("A100-SXM4-80GB"),
+        f"up plan.json {both} --engine vllm-env --name scout": they_are("H100 80GB HBM3"),
     }
-    assert faults("hosts", monkeypatch, before) == {}
+    brought = f"{home}/.corral/bundles/scout"
+    here = in_place_of({"0" * 64: next_one, f"{brought}-int4/plan.json": f"{brought}-bf16/plan.json"})
+    assert faults("hosts", monkeypatch, before, here) == {}
 
 
-# --- behind a gateway
+def the_next(home: Path) -> str:
+    """A signed bundle in `next`, of another release than plan.json and with another engine; its checksum."""
+    plan = Plan.read(home / "plan.json")
+    serve = plan.serve.model_copy(update={"max_num_seqs": 7})
+    key = home / ".ssh/id_ed25519"
+    packing = Packing(output=home / "next", engine=home / "next-env", without_corral=True, sign_key=key)
+    return create(
+        (plan.model_copy(update={"serve": serve}), home), packing, list[str]().append
+    ).manifest_sha256
 
 
-@pytest.fixture
-def front(home: Path, has_haproxy: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A deployment of one server, which is well; what is measured of a release is not asked of it."""
-
-    def measured(endpoint: Endpoint, max_model_len: int | None) -> Figures:
-        return Figures(output_tokens_per_s=100.0, requests=16, failed=0)
-
-    on_any_machine(monkeypatch)
-    monkeypatch.setattr(short_probe, "measured", measured)
-    monkeypatch.setattr(canary, "asked", lambda endpoint: canary.Answer(text="a b", tokens=("a", "b")))
-    monkeypatch.setattr(sweeping, "run", lambda *asked: meeting(100))
-    monkeypatch.setitem(table.PLACES, "rack", table.Row("rack"))
-    monkeypatch.setattr(rack, "CONFIG", QUICK)
-    made = owned(hosts=("scout",), port=free_port(), served_model_name="fake")
-    made = made.model_copy(update={"target": "rack"})
-    made.write(folder("scout") / "deployment.json")
-    (folder("scout") / "api-key").write_text(f"{ENGINE_KEY}\n")
-    changed = made.plan.serve.model_copy(update={"max_num_seqs": 8})
-    made.plan.model_copy(update={"serve": changed}).write(home / "next.json")
-    made.plan.write(home / "plan.json")
-    rack.UNITS["scout"] = rack.Unit(ENGINE_KEY)
-    rack.UNITS["scout"].start("1.0.0")
-    yield
-    haproxy.stop(folder("scout") / "gateway", 0)
-    rack.clear()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("front")
-def test_behind_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It listens at ports of the test's own."""
-    port, metrics_port = str(free_port()), str(free_port())
-
-    def at_our_ports(words: list[str]) -> list[str]:
-        starts = words[0] == "gateway" and words[1] in ("scout", "start")
-        words = [word.replace("9101", metrics_port).replace("llama-4-scout", "fake") for word in words]
-        return with_flags(words, ["--port", port]) if starts else words
-
-    watched = "export scout --to prometheus --ttft 2 --budget-usd-per-month 20000 -o watch"
-    before = {watched: lambda: shutil.rmtree("watch")}
-    assert faults("front", monkeypatch, before, at_our_ports) == {}
-
-
-# --- servers by their address
-
-
-@pytest.mark.slow
-def test_of_servers_by_their_address(
-    fake_llm: Callable[..., str], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_any_machine(monkeypatch)
-    own_tls.made(home / "ca.pem", home / "key.pem", *OF_LOOPBACK)
-    (home / "both.pem").write_text((home / "key.pem").read_text() + (home / "ca.pem").read_text())
-    (home / "key").write_text("sk-1\n")
-    (home / "server.log").write_text(log())
-    sized().write(home / "plan.json")
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-1")
-    plain_server = fake_llm(**QUICK)
-    addresses = {
-        "https://10.0.0.5": fake_llm(certificate=str(home / "both.pem"), key="sk-1", **QUICK),
-        "http://10.0.0.5:8000": plain_server,
-        "https://api.anthropic.com": plain_server,
-        "claude-haiku-5-5": "fake",
-    }
-    assert faults("server", monkeypatch, here=in_place_of(addresses)) == {}
-
-
-# --- the Hub, and what is carried
+# --- the Hub
 
 
 @pytest.mark.slow
@@ -211,19 +189,19 @@ def test_of_the_hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "describe", DESCRIBE)
     int4 = Plan.read(PLANS / "scout-int4.json")
     int4.write(home / "plan.json")
+    whole = model("scout").checkpoints["bf16"]
     with fake_hub_class()(int4.serve.model, lying_hub.repository(home / "repository")) as asked:
         as_at_first(asked, "gated", home, monkeypatch)
-        found = faults("hub", monkeypatch, here=in_place_of({"/srv/models/scout": f"{home}/srv"}))
+
+        def it_is_metas() -> None:
+            asked.repo = whole.repo
+            monkeypatch.setattr(type(asked), "commit", whole.revision)
+            shutil.rmtree("scout")
+
+        before = {"fetch scout --precision bf16 --to scout": it_is_metas}
+        found = faults("hub", monkeypatch, before, in_place_of({"/srv/models/scout": f"{home}/srv"}))
         asked.shutdown()
     assert found == {}
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("signers")
-def test_of_a_bundle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    a_bundle(home, sign_key=home / ".ssh/id_ed25519")
-    (home / "scout").symlink_to("model")
-    assert faults("bundle", monkeypatch) == {}
 
 
 # --- what is sold and kept at AWS
@@ -237,7 +215,7 @@ def test_of_blocks_that_are_sold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert faults("blocks", monkeypatch, here=in_place_of(sold), says="998.40\n") == {}
 
 
-def test_of_a_bucket(world: World, checkpoint: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_bucket(home: Path, world: World, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = world.aws.s3.buckets["models"]
 
     def another() -> None:
@@ -251,7 +229,9 @@ def test_of_a_bucket(world: World, checkpoint: Path, home: Path, monkeypatch: py
 # --- two models
 
 
-def test_of_two_models(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_models(log: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "tasks").mkdir()
+    (home / "tasks/mine.yaml").write_text("task: mine\n")
     (home / "texts.txt").write_text("the horse\n\nfence gate\n\nranch river")
     key = shuffled(ANSWERED[:3], A, B)
     key.write(home / "quality/pairs.json")
@@ -262,3 +242,6 @@ def test_of_two_models(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         addresses = {"full": full.url, "cheap": cheap.url, "http://10.0.0.5:8000": full.url}
         here = in_place_of(addresses | {"https://api.anthropic.com": claude.url})
         assert faults("quality", monkeypatch, here=here) == {}
+    asked = [words[words.index("--tasks") + 1] for words, _ in json.loads(log.read_text())]
+    named = ("mmlu_generative", "minerva_math500", "humaneval_instruct", "mine", "mine")
+    assert asked == [each for name in named for each in (name, name)]

@@ -1,6 +1,6 @@
 """What the tests of commands that are told share: which they are, and how those of one place are typed in their order.
 
-tests/data/told_in_their_place.toml says where each is run that asks somebody, and what runs the others for real.
+tests/data/told_in_their_place.toml says where each is typed that asks somebody.
 """
 
 import os
@@ -22,7 +22,8 @@ from infra.errors import Interrupted, UsageError
 
 KEPT = tomllib.loads((tutorials.ROOT / "tests/data/told_in_their_place.toml").read_text(encoding="utf-8"))
 PLACES: dict[str, list[str]] = KEPT["place"]
-ELSEWHERE: dict[str, list[str]] = KEPT["elsewhere"]
+TYPED: dict[str, list[str]] = KEPT["typed"]
+"""By the file of tests in which it is typed."""
 SESSIONS = [tutorials.ROOT / f"docs/tutorials/{name}.md" for name in ("aws-afternoon", "bank")]
 """Pages whose volatile blocks are gone through by tests of their own."""
 NOTHING: Mapping[str, Any] = {}
@@ -48,6 +49,17 @@ def in_sessions() -> set[str]:
             shown = [line[2:] for line in map(str.strip, lines) if line.startswith("$ corral ")]
             found |= {plain(each) for line in shown for each in typed(line)}
     return {line for line in found if not line.startswith("probe ")}
+
+
+def told(line: str) -> list[str]:
+    """The words of a line that a test types itself; tests/data/told_in_their_place.toml names its file."""
+    assert line in lines_of(TYPED)
+    return shlex.split(line)
+
+
+def lines_of(table: Mapping[str, list[str]]) -> list[str]:
+    """All lines of a table."""
+    return [line for lines in table.values() for line in lines]
 
 
 PROMISED = {"fetch --accept-license llama4 --country DE": UsageError.exit_code}
@@ -91,6 +103,7 @@ def in_place_of(words_here: Mapping[str, str]) -> Callable[[list[str]], list[str
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Somebody's home, where what they type is; Ctrl-C comes where it is waited for, and a shell is not opened."""
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path / ".corral"))
 
     def ctrl_c(seconds: float) -> NoReturn:
         raise KeyboardInterrupt

@@ -112,7 +112,8 @@ def one_load(probe: ProbeReport | None, point: OperatingPoint) -> str:
         return ""
     return (
         f"The probe is of one load, {point.load}, and nothing shows that the machine can serve no more: the real "
-        f"capacity may be higher. A sweep finds it: corral probe sweep {pasted(probe.url)}, then --probe sweep.json."
+        f"capacity may be higher. A sweep finds it: corral probe sweep {pasted(probe.url)} --output sweep, then "
+        "--probe sweep."
     )
 
 

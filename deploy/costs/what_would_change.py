@@ -47,7 +47,7 @@ def load_needed(ours: OurSide, chosen: ClaudeSide) -> str:
         return ""
     return (
         "Load: the machine may serve more at another. Find out how much: corral probe sweep "
-        "http://127.0.0.1:8000, then --probe sweep.json."
+        "http://127.0.0.1:8000 --output sweep, then --probe sweep."
     )
 
 

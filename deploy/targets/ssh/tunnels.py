@@ -1,5 +1,6 @@
 """How the server of an SSH host is reached from here: the key's file, the tunnel's port, the endpoint."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -69,8 +70,12 @@ def fetch_key(deployment: Deployment, host: Host) -> None:
 
 def close(deployment: Deployment) -> None:
     """End the tunnels to a deployment's hosts; nothing happens where there is none."""
+    _close(deployment, deployment.hosts)
+
+
+def _close(deployment: Deployment, destinations: Iterable[str]) -> None:
     kept = _kept(deployment)
-    for destination in kept.keys() & {*deployment.hosts}:
+    for destination in kept.keys() & {*destinations}:
         Host(destination).close_forward(kept.pop(destination))
     if kept:
         with suppress(HostError):
@@ -80,8 +85,12 @@ def close(deployment: Deployment) -> None:
 
 
 def forget(deployment: Deployment) -> tuple[str, ...]:
-    """Close the tunnels and remove the keys: the servers they are for are gone. Says what could not be removed."""
-    close(deployment)
+    """Close the tunnels and remove the keys: the servers they are for are gone. Says what could not be removed.
+
+    A tunnel by the name that a host had here before it was adopted by another leads nowhere either: who opened one by
+    that name for the next deployment would be given it.
+    """
+    _close(deployment, _kept(deployment))
     return removed(folder(deployment.name).glob("api-key*"))
 
 
