@@ -201,6 +201,13 @@ core.register_action("await_room", { "http-req" }, function(txn)
   end
 end, 0)
 
+-- Whether a whole body surely has nothing that is judged, where neither a model nor the tokens are limited: to find that
+-- out costs far less than to read it. A name spelled with escapes would need one of these letters' own.
+local function is_plain(body)
+  return body:find("^%s*{") and not body:find('"n"', 1, true) and not body:find('"best_of"', 1, true)
+    and not body:find("\\u00[567]") and not body:find("\0", 1, true)
+end
+
 -- Judges what has come of a request: all of it where it fits into a buffer, else its beginning.
 core.register_action("judge", { "http-req" }, function(txn)
   local key, budget = txn:get_var("txn.key"), tonumber(txn:get_var("txn.budget") or 0)
@@ -211,9 +218,10 @@ core.register_action("judge", { "http-req" }, function(txn)
   end
   local path = txn:get_var("txn.path")
   if path == "/v1/models" then return end
-  local request = Request.new(txn:get_var("txn.models") or "", path)
-  local body = txn.f:req_body() or ""
+  local models, body = txn:get_var("txn.models") or "", txn.f:req_body() or ""
   local is_whole = #body >= (txn.f:req_body_size() or 0)
+  if is_whole and models == "" and most_tokens == 0 and is_plain(body) then return end
+  local request = Request.new(models, path)
   if request:read(body) or (is_whole and path ~= "/v1/messages/count_tokens" and request:ended()) then
     tell(txn, request)
   elseif not is_whole then
