@@ -78,15 +78,15 @@ def rented(account: FakeAws) -> tuple[str, What]:
 def test_what_is_told_of_renting_is_rented_and_can_be_given_back(
     account: FakeAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several serve, too; that one does is shown on the wire."""
-    served = each_server.served
+    """The first three machines serve, too; that one does is shown on the wire."""
+    served = [each_server.served]
 
-    def several(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
-        if order.replicas > 1:
-            return served(aws, deployment, order)
+    def three(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
+        if order.replicas == 3 and served:
+            return served.pop()(aws, deployment, order)
         return Endpoint(base_url="http://127.0.0.1:8000", served_model_name="llama-4-scout")
 
-    monkeypatch.setattr(each_server, "served", several)
+    monkeypatch.setattr(each_server, "served", three)
     monkeypatch.setenv("FAKE_MODEL", "llama-4-scout")
     monkeypatch.setenv("FAKE_NAME", "scout")
     sized = ["size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "-o", "plan.json"]
@@ -106,4 +106,4 @@ def test_what_is_told_of_renting_is_rented_and_can_be_given_back(
         line: next((what for word, what in RENTED.items() if word in line.split()), What()) for line in found
     }
     assert found == wanted
-    assert [*found] == PLACES["renting"]
+    assert ([*found], served) == (PLACES["renting"], [])
