@@ -1,12 +1,10 @@
 """A gateway is changed, drained, stopped and taken away under load; what stands against one; its keys."""
 
 import json
-import socket
 import ssl
 import threading
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPSConnection
@@ -164,25 +162,6 @@ def test_requests_at_once_and_in_the_queue_are_limited(home: Path) -> None:
             assert (status, head["retry-after"], said["error"]["message"]) == (
                 429, "1", "too many requests of this key at once")  # fmt: skip
         waiting.join(60)
-
-
-def test_who_asks_again_the_moment_an_answer_has_ended_is_within_its_limit(home: Path) -> None:
-    """Of two threads one has sent an answer's end and not yet counted it as ended; the other has the next request."""
-    with door(home, {"ttft_ms": 1, "itl_ms": 1}, requests_at_once=3, requests_per_minute=10_000) as front:
-        asked = f"GET /v1/models HTTP/1.0\r\nauthorization: Bearer {front.key('good')}\r\n\r\n"
-
-        def ask(_: int) -> list[bytes]:
-            answers = list[bytes]()
-            for _ in range(150):
-                with socket.create_connection(("127.0.0.1", front.asked.port), 60) as client:
-                    client.sendall(asked.encode())
-                    answers.append(client.recv(65536)[9:12])
-                    while client.recv(65536):
-                        pass
-            return answers
-
-        with ThreadPoolExecutor(3) as clients:
-            assert sum(clients.map(ask, range(3)), []) == [b"200"] * 450
 
 
 def queued(front: Door) -> int:

@@ -1,5 +1,5 @@
 -- What corral has HAProxy do beyond its own rules: read the few fields that limits are about, and count tokens as they
--- pass. It keeps nothing of what passes and changes nothing of it. All threads share its one state, and one at a time runs it, so its counts are whole.
+-- pass. It keeps nothing of what passes and changes nothing of it. One thread runs it, so that its counts are whole.
 --
 -- From the environment (HAProxy 2.6 hands no arguments to a file): the most sequences of a request, its most tokens
 -- (0: as many as the engine allows), the file of the tokens spent so far ("KEY MONTH TOKENS" a line), the socket of the
@@ -191,16 +191,6 @@ local function left_of_month_s()
   return math.max(1, math.floor(first - os.time(now)))
 end
 
--- One thread sends the end of an answer, and a moment later counts its request no more; meanwhile another may have the
--- client's next one. So whoever would be one too many is looked at again, for a tenth of a second, before it is refused.
-core.register_action("await_room", { "http-req" }, function(txn)
-  local at_once = tonumber(txn:get_var("txn.at_once"))
-  for _ = 1, 20 do
-    core.msleep(5)
-    if tonumber(txn.f:sc_conn_cur(0, "keys")) <= at_once then return end
-  end
-end, 0)
-
 -- Whether a whole body surely has nothing that is judged, where neither a model nor the tokens are limited: to find that
 -- out costs far less than to read it. A name spelled with escapes would need one of these letters' own.
 local function is_plain(body)
@@ -290,7 +280,7 @@ function Meter:http_headers(txn, message)
   end
 end
 
--- What follows runs for every piece of every stream, and no other thread runs Lua meanwhile: few calls, no variables of
+-- What follows runs for every piece of every stream, while the one thread does nothing else: few calls, no variables of
 -- HAProxy's. A call of a filter costs 13 us before its first line, so no other callback is there than must be.
 local find, gmatch, sub, max = string.find, string.gmatch, string.sub, math.max
 

@@ -70,8 +70,6 @@ class GatewayOptions(ListenOptions):
     """Requests that may wait; more are refused at once."""
     queue_s: float = Field(default=60, gt=0, le=3600, examples=["60s"])
     """How long a request waits for a server before it is refused."""
-    threads: int = Field(default=2, ge=1, le=64)
-    """HAProxy's threads. With few streams one is enough; each carries some 16,000 tokens a second."""
     drain_s: float = Field(default=3600, gt=0, le=86400, examples=["1h"])
     """How long streams may go on after a stop, or with the settings before a change."""
 

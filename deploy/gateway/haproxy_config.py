@@ -108,10 +108,10 @@ def config(asked: GatewayOptions, servers: tuple[Server, ...], engine_key: str) 
 
 
 def in_global(asked: GatewayOptions) -> list[str]:
-    """Threads share one state of Lua (`lua-load`), so the counts of tokens are whole with any number."""
+    """One thread: with two HAProxy 2.6.12 mixes up what its filters in Lua keep, and aborts (256 streams, 2026-12-01)."""
     return [
         "global",
-        f"  nbthread {asked.threads}",
+        "  nbthread 1",
         f"  fd-hard-limit {CONNECTIONS}",
         f"  tune.bufsize {BUFFER_BYTES}",
         "  tune.ssl.default-dh-param 2048",
@@ -213,8 +213,7 @@ def in_frontend(asked: GatewayOptions, engine_key: str) -> list[str]:
         refuse(LENGTH, "if { req.hdr(transfer-encoding) -m found }"),
         refuse(too_large(asked), f"if {{ req.hdr_val(content-length) gt {asked.max_body_mib * MIB} }}"),
         "  http-request track-sc0 var(txn.key) table keys",
-        f"  http-request lua.await_room {OVER}",
-        refuse(AT_ONCE, OVER),
+        refuse(AT_ONCE, "if { sc_conn_cur(0,keys),sub(txn.at_once) gt 0 }"),
         refuse(PER_MINUTE, "if { sc_http_req_rate(0,keys),sub(txn.per_minute) gt 0 }"),
         refuse(QUEUE, f"if {{ queue(engines) gt {asked.max_queue} }}"),
         f"  http-request wait-for-body time {BODY_S}s if !is_models",
@@ -244,9 +243,6 @@ FORGED = (
     "x-real-ip",
 )
 """What an engine behind is not to see, or to believe."""
-
-OVER = "if { sc_conn_cur(0,keys),sub(txn.at_once) gt 0 }"
-"""Whether more requests of this key are under way than it may have at once, this one counted."""
 
 METHOD = Error(405, "invalid_request_error", "method_not_allowed", "that path is not asked so")
 UNKNOWN_KEY = Error(401, "authentication_error", "invalid_api_key", "no valid key")

@@ -19,9 +19,8 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.deployment import folder as folder_of
 from serving.sizing.plan import Plan
 
-CORES = (1, 0)
-"""Of HAProxy's first thread, who has it alone, and of its second, who shares the server's and client's; for root before
-all else but the server."""
+CORE = 1
+"""HAProxy's, who has it alone; for root before all else there."""
 
 
 @contextmanager
@@ -50,12 +49,10 @@ def opened(built: Path, server_port: int, keys: int) -> Iterator[tuple[int, tupl
     with ending_with_this(place), patched("CORRAL_API_KEY", key.read_text()):
         gateway.start(served, asked)
         members = haproxy.members(place)
-        for thread, core in (
-            (each, core) for pid in members for each, core in zip(threads(pid), CORES, strict=False)
-        ):
-            os.sched_setaffinity(thread, {core})
+        for pid in members:
+            os.sched_setaffinity(pid, {CORE})
             with suppress(PermissionError):
-                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
+                os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
         yield asked.port, members
 
 
@@ -91,11 +88,6 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-def threads(pid: int) -> list[int]:
-    """Of a process, the first first."""
-    return sorted(int(each.name) for each in Path(f"/proc/{pid}/task").iterdir())
 
 
 def cpu_s(pid: int) -> float:

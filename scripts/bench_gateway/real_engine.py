@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from clients import INVALID, PROGRAM, ROOT, pinned
-from in_front import CORES, cpu_s, opened
+from in_front import CORE, cpu_s, opened
 from paired import serving_in
 from table import Asked, beside
 
@@ -88,7 +88,7 @@ def asked(
     began: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.jsonl"
-        command = [*pinned(CORES[0], "nice", "-n", "-20"), str(ROOT / PROGRAM), "probe", address, "--json"]
+        command = [*pinned(CORE, "nice", "-n", "-20"), str(ROOT / PROGRAM), "probe", address, "--json"]
         command += [*shape, *REQUEST, "--output", folder]
         with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) as probe:
             while engine and not began and probe.poll() is None:
