@@ -11,7 +11,7 @@ what each step gave.
 import heapq
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil, inf
 from random import Random
 from typing import NamedTuple
@@ -100,6 +100,8 @@ class Server:
         # which -> it, when it was begun with, when its first token came, and the gap between tokens after that
         self._held = self._step = 0
         self._ends: float | None = None  # of the step, or of the last of steps that are alike
+        self._first_ends = self._lasts = began_s  # the first of them, and how long each lasts
+        self._api_is_free = api == NO_API  # what a step gave is shown when it ends
         self._begun: list[int] = []
         self._api_free = self._shown = began_s
         self._gaps = 0
@@ -135,17 +137,57 @@ class Server:
     def _begin(self, until: float) -> bool:
         """Begin a step, or several that are alike; whether there was something to do before that time."""
         coming, waiting, prefilling, decoding = self.coming, self.waiting, self._prefilling, self._decoding
+        now, room, begun = self.now, self.room, self._begun
         if not (waiting or prefilling or decoding):
             if not coming:
                 return False
-            self.now = max(self.now, coming[0][0])
-        if self.now >= until:
+            self.now = now = max(now, coming[0][0])
+        if now >= until:
             return False
-        while coming and coming[0][0] <= self.now:
+        while coming and coming[0][0] <= now:
             waiting.append(coming.popleft()[1:])
-        room = self.room
         budget = room.max_num_batched_tokens - len(decoding)
-        running, prefilled = len(decoding) + len(prefilling), 0
+        if waiting:
+            self._admit(budget)
+        prefilled = 0
+        while prefilling and prefilled < budget:
+            one = prefilling[0]
+            chunk = one[1] if one[1] < budget - prefilled else budget - prefilled
+            prefilled += chunk
+            one[1] -= chunk
+            if not one[1]:
+                begun.append(prefilling.popleft()[0])
+        self._step += 1
+        lasts = self.step_s(len(decoding), prefilled)
+        # Until one ends or another arrives every step is as this one; who waits has no place before.
+        # So is it while one long prompt takes all of the budget.
+        alike = 1
+        if not prefilled:
+            alike = decoding[0][0] - self._step + 1 if decoding else 1
+        elif not begun:
+            alike = 1 + prefilling[0][1] // budget
+            if decoding:
+                alike = min(alike, decoding[0][0] - self._step + 1)
+        if alike > 1:
+            comes = coming[0][0] if coming and coming[0][0] < until else until
+            if comes - now < alike * lasts:
+                alike = max(1, ceil((comes - now) / lasts))
+        if alike > 1:
+            if prefilled:
+                prefilling[0][1] -= (alike - 1) * budget
+                if not prefilling[0][1]:
+                    begun.append(prefilling.popleft()[0])
+            if not self._api_is_free:
+                self._write_out(now + lasts, lasts, alike - 1, len(decoding))
+            self._step += alike - 1
+        self._first_ends, self._lasts, self._ends = now + lasts, lasts, now + lasts * alike
+        self.busy_s += lasts * alike
+        return True
+
+    def _admit(self, budget: int) -> None:
+        """Let in who waits, while there is a place, room for all of its tokens, and budget to begin with it."""
+        waiting, prefilling, room = self.waiting, self._prefilling, self.room
+        running = len(self._decoding) + len(prefilling)
         left_to_prefill = sum(left for _, left in prefilling)
         while waiting and running < room.max_num_seqs and left_to_prefill < budget:
             which, request = waiting[0]
@@ -159,51 +201,31 @@ class Server:
             prefilling.append([which, fresh])
             self._running[which] = request, self.now, 0.0, 0
         self.most_running = max(self.most_running, running)
-        while prefilling and prefilled < budget:
-            chunk = min(prefilling[0][1], budget - prefilled)
-            prefilled, prefilling[0][1] = prefilled + chunk, prefilling[0][1] - chunk
-            if not prefilling[0][1]:
-                self._begun.append(prefilling.popleft()[0])
-        self._step += 1
-        lasts = self.step_s(len(decoding), prefilled)
-        # Until one ends or another arrives every step is as this one; who waits has no place before.
-        # So is it while one long prompt takes all of the budget.
-        chunks = 1 + prefilling[0][1] // budget if prefilled and not self._begun else 1
-        alike = decoding[0][0] - self._step + 1 if decoding else chunks
-        alike = min(alike, chunks) if prefilled else alike
-        if alike > 1:
-            comes = min(until, coming[0][0]) if coming else until
-            if comes < inf:
-                alike = min(alike, max(1, ceil((comes - self.now) / lasts)))
-        if prefilled and alike > 1:
-            prefilling[0][1] -= (alike - 1) * budget
-            if not prefilling[0][1]:
-                self._begun.append(prefilling.popleft()[0])
-        if alike > 1:
-            self._write_out(self.now + lasts, lasts, alike - 1, len(decoding))
-        self._step += alike - 1
-        self._ends = self.now + lasts * alike
-        self.busy_s += lasts * alike
-        return True
 
     def _end(self) -> None:
         """End the step: its tokens are written out, and who has all of them is done."""
         assert self._ends is not None
-        self.now, self._ends, decoding = self._ends, None, self._decoding
-        self._write_out(self.now, 0.0, 1, len(decoding) + len(self._begun))
-        for which in self._begun:
-            request, began, _, _ = self._running[which]
-            self._running[which] = request, began, self._shown, self._gaps
-            heapq.heappush(decoding, (self._step + request.output_tokens - 1, which))
-        self._begun.clear()
+        self.now, self._ends, decoding, begun = self._ends, None, self._decoding, self._begun
+        if self._api_is_free:
+            self._shown, before = self.now, self._shown
+            self._gap(max(self._first_ends - before, self._lasts))
+        else:
+            self._write_out(self.now, 0.0, 1, len(decoding) + len(begun))
+        if begun:
+            for which in begun:
+                request, began, _, _ = self._running[which]
+                self._running[which] = request, began, self._shown, self._gaps
+                heapq.heappush(decoding, (self._step + request.output_tokens - 1, which))
+            begun.clear()
         while decoding and decoding[0][0] == self._step:
             which = heapq.heappop(decoding)[1]
-            request, began, first, gaps = self._running.pop(which)
-            self._held -= request.input_tokens + request.output_tokens
+            (at_s, input_tokens, output_tokens), began, first, gaps = self._running.pop(which)
+            self._held -= input_tokens + output_tokens
             self.in_flight -= 1
-            tpot = (self._shown - first) / max(1, request.output_tokens - 1)
-            ttft, done = first - request.at_s + self.api.beside_s, self._shown + self.api.beside_s
-            self.done.append(Done(which, Served(ttft, tpot, self._longest(gaps)), began, done))
+            shown, beside_s = self._shown, self.api.beside_s
+            tpot = (shown - first) / max(1, output_tokens - 1)
+            waited = Served(first - at_s + beside_s, tpot, self._longest(gaps))
+            self.done.append(Done(which, waited, began, shown + beside_s))
 
     def _write_out(self, ended: float, every_s: float, steps: int, tokens: int) -> None:
         """Let the API process write out steps that are alike: the first ended then, another each so many seconds."""
@@ -213,13 +235,17 @@ class Server:
         gap = max(first - self._shown, every_s, takes) if steps > 1 else first - self._shown
         self.api_busy_s += steps * takes
         self._api_free = self._shown = last
+        self._gap(gap)
+
+    def _gap(self, lasted_s: float) -> None:
+        """Another gap between what was shown: of those before it none that is no longer is the longest of any more."""
         self._gaps += 1
         numbers, gaps = self._peaks
-        while gaps and gaps[-1] <= gap:
+        while gaps and gaps[-1] <= lasted_s:
             numbers.pop()
             gaps.pop()
         numbers.append(self._gaps)
-        gaps.append(gap)
+        gaps.append(lasted_s)
 
     def _longest(self, after: int) -> float:
         """The longest gap after that one; 0.0 for none."""
@@ -228,17 +254,24 @@ class Server:
         return gaps[index] if index < len(gaps) else 0.0
 
 
-def served(requests: Sequence[Request], step_s: StepTime, room: Room, api: Api = NO_API) -> list[Served]:
-    """What each of the requests, in the order of their arrival, waited for.
+def serving(requests: Iterable[Request], step_s: StepTime, room: Room, api: Api = NO_API) -> Iterator[Done]:
+    """The requests, in the order of their arrival, as each is done: no more is reckoned than is asked for.
 
     One that is longer than `kv_tokens` runs alone.
     """
     server = Server(step_s, room, api)
     for which, request in enumerate(requests):
         server.advance(request.at_s)
+        yield from server.done
+        server.done.clear()
         server.offer(which, request)
     server.advance(inf)
-    return [each.served for each in sorted(server.done)]
+    yield from server.done
+
+
+def served(requests: Iterable[Request], step_s: StepTime, room: Room, api: Api = NO_API) -> list[Served]:
+    """What each of them waited for, in the order of their arrival."""
+    return [each.served for each in sorted(serving(requests, step_s, room, api))]
 
 
 def arriving(
@@ -252,6 +285,11 @@ def arriving(
     return found
 
 
+def rank(count: int, percent: float) -> int:
+    """Of so many values, the least first, the place of the one that so many of a hundred do not exceed."""
+    return max(0, ceil(count * percent / 100) - 1)
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """The least value that so many of a hundred do not exceed (nearest rank). Raises IndexError where there is none."""
-    return sorted(values)[max(0, ceil(len(values) * percent / 100) - 1)]
+    return sorted(values)[rank(len(values), percent)]

@@ -5,12 +5,12 @@ from functools import cached_property
 from infra.hardware import Machine
 from serving.model.throughput import Speed
 from serving.sizing.batching import Room, StepTime
-from serving.sizing.capacity import Tail
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor, room
 from serving.sizing.size_options import Options, further_of
 from serving.sizing.sized_model import SizedModel
+from serving.sizing.tail_run import Run, Stream
 from serving.sizing.traffic import Promise, Traffic
 from serving.sizing.traffic_class import mean
 
@@ -22,8 +22,19 @@ class ServerSizes:
         self.promise, self.traffic = promise, traffic
         self.known: dict[tuple[object, ...], ServerSize] = {}
         self.speeds: dict[tuple[object, ...], dict[int, Speed]] = {}
-        self.tails: dict[tuple[object, ...], Tail] = {}
+        self.runs: dict[tuple[object, ...], Run] = {}
         """What was simulated, by what decides it."""
+
+    @cached_property
+    def stream(self) -> Stream:
+        """What is simulated."""
+        return Stream(self.traffic, self.promise.percentile)
+
+    def run(self, key: tuple[object, ...], rate_per_s: float, steps: StepTime, room: Room) -> Run:
+        """So many of them a second at one server; of it, and of the rate, nothing else decides than the key names."""
+        if key not in self.runs:
+            self.runs[key] = Run(self.traffic, self.promise, self.stream, rate_per_s, steps, room)
+        return self.runs[key]
 
     def of(self, subject: SizedModel, cut: Machine, options: Options) -> "ServerSize":
         """The server that takes all GPUs of a machine. Of a machine nothing else decides than what is named here."""
