@@ -117,7 +117,9 @@ class Server:
         self.api_busy_s += self.api.request_s
         self._api_free = max(self._api_free, at) + self.api.request_s
         self.coming.append((self._api_free, which, request))
-        self.most_waiting = max(self.most_waiting, len(self.coming) + len(self.waiting))
+        waiting = len(self.coming) + len(self.waiting)
+        if waiting > self.most_waiting:
+            self.most_waiting = waiting
 
     def advance(self, until: float) -> None:
         """Put the clock forward: a step that is not over by then stays to be ended."""
@@ -188,15 +190,18 @@ class Server:
         """Let in who waits, while there is a place, room for all of its tokens, and budget to begin with it."""
         waiting, prefilling, room = self.waiting, self._prefilling, self.room
         running = len(self._decoding) + len(prefilling)
-        left_to_prefill = sum(left for _, left in prefilling)
+        left_to_prefill = 0
+        for _, left in prefilling:
+            left_to_prefill += left
         while waiting and running < room.max_num_seqs and left_to_prefill < budget:
             which, request = waiting[0]
-            tokens = request.input_tokens + request.output_tokens
-            if running and self._held + tokens > room.kv_tokens:
+            _, input_tokens, output_tokens = request
+            held = self._held + input_tokens + output_tokens
+            if running and held > room.kv_tokens:
                 break
             waiting.popleft()
-            self._held, running = self._held + tokens, running + 1
-            fresh = uncached(request.input_tokens, room.prefix_hits)
+            self._held, running = held, running + 1
+            fresh = uncached(input_tokens, room.prefix_hits)
             left_to_prefill += fresh
             prefilling.append([which, fresh])
             self._running[which] = request, self.now, 0.0, 0
@@ -207,8 +212,8 @@ class Server:
         assert self._ends is not None
         self.now, self._ends, decoding, begun = self._ends, None, self._decoding, self._begun
         if self._api_is_free:
-            self._shown, before = self.now, self._shown
-            self._gap(max(self._first_ends - before, self._lasts))
+            first_gap, self._shown = self._first_ends - self._shown, self.now
+            self._gap(first_gap if first_gap > self._lasts else self._lasts)
         else:
             self._write_out(self.now, 0.0, 1, len(decoding) + len(begun))
         if begun:

@@ -1,6 +1,6 @@
 """PURE: the slow ones of a hundred requests: a choice is simulated at the planned peak, and takes what they need."""
 
-from math import ceil
+from math import ceil, inf
 
 from infra.catalog import machine
 from serving.sizing.capacity import Choice, Question, Tail
@@ -51,12 +51,12 @@ def fewest(replica: "Replica", at_least: int) -> int | None:
     """The fewest machines, from so many on, that keep the promise to slow requests too; None for no number of them."""
     if not replica.breaks_on(at_least):
         return at_least
-    spare, most = replica.question.promise.spare_machines, at_least
+    spare, low, most = replica.question.promise.spare_machines, at_least, at_least
     while replica.breaks_on(most):
-        most = spare + 2 * (most - spare)
+        low, most = most, spare + 2 * (most - spare)
         if most > MOST_MACHINES or most > spare + MOST_IDLE * (at_least - spare):
             return None
-    low, high, halved = at_least, most, True
+    high, halved = most, True
     while high - low > 1:
         halved = not halved
         middle = (low + high) // 2 if halved else between(replica, low, high)
@@ -170,7 +170,7 @@ class Replica:
 
     def breaks_on(self, machines: int) -> bool:
         """Whether so many machines break the promise at the peak."""
-        return self.run(self.rate_on(machines)).is_broken
+        return self.breaks_at(self.rate_on(machines))
 
     def broken_on(self, machines: int) -> str | None:
         """What of the promise so many machines break at the peak."""
@@ -181,8 +181,13 @@ class Replica:
         return strain(self.question.promise, self.question.traffic, self.tail(machines))
 
     def breaks_at(self, rate: float) -> bool:
-        """Whether one replica breaks it at so many requests a second."""
-        return self.run(rate).is_broken
+        """Whether one replica breaks it at so many requests a second; where it does at fewer they are not simulated."""
+        if rate >= self.sizes.broken_from.get(self.key, inf):
+            return True
+        is_broken = self.run(rate).is_broken
+        if is_broken:
+            self.sizes.broken_from[self.key] = rate
+        return is_broken
 
     def broken_at(self, rate: float) -> str | None:
         """What of it one replica breaks at so many requests a second."""

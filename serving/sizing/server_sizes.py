@@ -24,6 +24,8 @@ class ServerSizes:
         self.speeds: dict[tuple[object, ...], dict[int, Speed]] = {}
         self.runs: dict[tuple[object, ...], Run] = {}
         """What was simulated, by what decides it."""
+        self.broken_from: dict[tuple[object, ...], float] = {}
+        """The fewest requests a second that are known to break the promise, by what decides it beside them."""
 
     @cached_property
     def stream(self) -> Stream:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain
+from math import inf
 from random import Random
 
 from serving.model.throughput import asked_s
@@ -14,6 +15,7 @@ SIMULATED = 2000
 MOST_SIMULATED = 10_000
 LEAST_OF_A_CLASS = 200
 LEAST_BEYOND = 20
+LAST_DIGIT_S = 1e-4
 SEED = 20261129
 """Of the arrivals and their lengths: the same question has the same answer."""
 
@@ -46,7 +48,7 @@ class Stream:
 
     def at(self, rate_per_s: float) -> Iterator[Request]:
         """The requests when so many come a second."""
-        return (Request(at_s / rate_per_s, *lengths) for at_s, *lengths in self.requests)
+        return (Request(each[0] / rate_per_s, each[1], each[2]) for each in self.requests)
 
 
 class Run:
@@ -67,26 +69,31 @@ class Run:
         of_parts = [stream.whose[stream.warm :].count(index) for index in range(len(traffic.parts))]
         self._may = [[count - 1 - rank(count, promise.percentile)] * 2 for count in of_parts]
         """How many more requests of each class may exceed its TTFT, and its TPOT."""
-        self._promised = [promise.to(part) for part in traffic.parts]
-        self._broken = False
+        self._most = [
+            tuple(inf if promised is None else promised + LAST_DIGIT_S for promised in promise.to(part))
+            for part in traffic.parts
+        ]
 
     def _next(self) -> Iterator[bool]:
-        """With each request that is done: whether more of its class exceed a promise now than may."""
+        """With each request that is done: whether more of its class exceed a promise by now than may."""
+        warm, whose, beside_s, is_broken = self.stream.warm, self.stream.whose, asked_s(), False
         for which, waited, *_ in self._done:
-            if which < self.stream.warm:
-                continue
-            index = self.stream.whose[which]
-            self._counted[index].append(waited)
-            for of_what, (took, most) in enumerate(zip(told(*waited), self._promised[index], strict=False)):
-                if most is not None and took > most:
-                    self._may[index][of_what] -= 1
-                    self._broken |= self._may[index][of_what] < 0
-            yield self._broken
+            if which >= warm:
+                index = whose[which]
+                self._counted[index].append(waited)
+                ttft_s, tpot_s = self._most[index]
+                if waited.ttft_s + beside_s > ttft_s:
+                    self._may[index][0] -= 1
+                    is_broken |= self._may[index][0] < 0
+                if waited.tpot_s > tpot_s:
+                    self._may[index][1] -= 1
+                    is_broken |= self._may[index][1] < 0
+                yield is_broken
 
     @cached_property
     def is_broken(self) -> bool:
-        """Whether the promise is broken: no more is simulated than tells it."""
-        return self._broken or any(self._next())
+        """Whether the promise is broken; where it is by more than the last digit told, no more is simulated than shows it."""
+        return any(self._next()) or broken(self.promise, self.traffic, self.tail) is not None
 
     @cached_property
     def tail(self) -> Tail:
@@ -106,15 +113,14 @@ class Run:
         )
 
 
-def told(ttft_s: float, tpot_s: float, longest_pause_s: float) -> tuple[float, float, float]:
-    """As it is told, and held against what is promised: from the sending on, to a tenth of a millisecond and less."""
-    return round(ttft_s + asked_s(), 4), round(tpot_s, 5), round(longest_pause_s, 4)
-
-
 def slow(counted: Sequence[Served], percent: float) -> dict[str, float]:
     """What so many of a hundred do not exceed."""
-    each = told(*(percentile([served[index] for served in counted], percent) for index in range(3)))
-    return dict(zip(("ttft_s", "tpot_s", "longest_pause_s"), each, strict=True))
+    ttft, tpot, pause = (percentile([each[index] for each in counted], percent) for index in range(3))
+    return {
+        "ttft_s": round(ttft + asked_s(), 4),
+        "tpot_s": round(tpot, 5),
+        "longest_pause_s": round(pause, 4),
+    }
 
 
 def broken(promise: Promise, traffic: Traffic, tail: Tail) -> str | None:
