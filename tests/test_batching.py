@@ -4,12 +4,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from poisson import arriving
 
 from infra.catalog import machine
 from serving.model.roofline import encoder_s, scores_s
 from serving.model.roofline import step_s as step_s_of
 from serving.probe.lengths import Lengths
-from serving.sizing.batching import Request, Room, Served, arriving, percentile, served
+from serving.sizing.batching import Request, Room, Served, percentile, served
 from serving.sizing.capacity import Choice, Question, Tail
 from serving.sizing.capacity_checks import seen
 from serving.sizing.capacity_load import options_of, replicas
@@ -18,13 +19,10 @@ from serving.sizing.capacity_tail import (
     FINE,
     Replica,
     at_worst_simulated,
-    broken,
     filled,
     filled_at_worst,
     on,
     simulated,
-    slow,
-    stream,
 )
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
@@ -32,6 +30,7 @@ from serving.sizing.predict import Predictor, room
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.size_options import FurtherOptions, Options
 from serving.sizing.sized_model import named
+from serving.sizing.tail_run import Arrivals, broken, slow
 from serving.sizing.traffic import Promise
 from serving.sizing.traffic_options import TrafficOptions
 
@@ -336,7 +335,7 @@ def slow_by_hand(question: Question, choice: Choice, rate: float) -> dict[str, f
     server = sizes.of(named("scout", choice.precision), cut, options_of(question))
     assert server.most_at_worst
     band, steps = server.predictor.at(server.most_at_worst).band, server.predictor.steps()
-    requests, _ = stream(question.traffic, rate, question.promise.percentile)
+    requests = Arrivals(question.traffic, question.promise.percentile).at(rate)
     every = served(
         requests, lambda decoding, tokens: band * steps(decoding, tokens), server.room(choice.concurrency)
     )

@@ -10,7 +10,7 @@ from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor, room
 from serving.sizing.size_options import Options, further_of
 from serving.sizing.sized_model import SizedModel
-from serving.sizing.tail_run import Run, Stream
+from serving.sizing.tail_run import Arrivals, Run
 from serving.sizing.traffic import Promise, Traffic
 from serving.sizing.traffic_class import mean
 
@@ -28,14 +28,14 @@ class ServerSizes:
         """The fewest requests a second that are known to break the promise, by what decides it beside them."""
 
     @cached_property
-    def stream(self) -> Stream:
+    def arrivals(self) -> Arrivals:
         """What is simulated."""
-        return Stream(self.traffic, self.promise.percentile)
+        return Arrivals(self.traffic, self.promise.percentile)
 
     def run(self, key: tuple[object, ...], rate_per_s: float, steps: StepTime, room: Room) -> Run:
         """So many of them a second at one server; of it, and of the rate, nothing else decides than the key names."""
         if key not in self.runs:
-            self.runs[key] = Run(self.traffic, self.promise, self.stream, rate_per_s, steps, room)
+            self.runs[key] = Run(self.traffic, self.promise, self.arrivals, rate_per_s, steps, room)
         return self.runs[key]
 
     def of(self, subject: SizedModel, cut: Machine, options: Options) -> "ServerSize":

@@ -7,7 +7,7 @@ from math import inf
 from random import Random
 
 from serving.model.throughput import asked_s
-from serving.sizing.batching import Request, Room, Served, StepTime, arriving, percentile, rank, serving
+from serving.sizing.batching import Request, Room, Served, StepTime, percentile, rank, serving
 from serving.sizing.capacity import ClassTail, Tail
 from serving.sizing.traffic import Promise, Traffic
 
@@ -16,12 +16,13 @@ MOST_SIMULATED = 10_000
 LEAST_OF_A_CLASS = 200
 LEAST_BEYOND = 20
 LAST_DIGIT_S = 1e-4
+"""Times are told to that, or closer."""
 SEED = 20261129
 """Of the arrivals and their lengths: the same question has the same answer."""
 
 
-class Stream:
-    """The requests of a Poisson stream, one a second, and of which class each is.
+class Arrivals:
+    """The requests of a Poisson stream, and of which class each is: `whose`.
 
     The same for the same traffic and percentile. So many that some are of the rarest class, and some beyond the
     percentile.
@@ -31,24 +32,22 @@ class Stream:
         rarest = min(part.share for part in traffic.parts)
         of_class = LEAST_OF_A_CLASS / rarest if traffic.classes else 0
         wanted = max(of_class, LEAST_BEYOND * 100 / (100 - percent))
-        count = min(MOST_SIMULATED, max(SIMULATED, round(wanted)))
-        self.warm = count // 10
+        self.count = min(MOST_SIMULATED, max(SIMULATED, round(wanted)))
+        self.warm = self.count // 10
         """So many of the first are not counted."""
-        if not traffic.classes:
-            lengths = traffic.input_tokens, traffic.output_tokens
-            self.requests, self.whose = arriving(1.0, count, *lengths, SEED), [0] * count
-            return
-        dice, at_s, self.requests = Random(SEED), 0.0, list[Request]()
-        self.whose = dice.choices(
-            range(len(traffic.classes)), [part.share for part in traffic.classes], k=count
-        )
-        for which in self.whose:
-            part, at_s = traffic.classes[which], at_s + dice.expovariate(1.0)
-            self.requests.append(Request(at_s, part.input_tokens.draw(dice), part.output_tokens.draw(dice)))
+        dice, shares = Random(SEED), [part.share for part in traffic.classes]
+        self.whose = dice.choices(range(len(shares)), shares, k=self.count) if shares else [0] * self.count
+        self._drawn = [
+            (dice.expovariate(1.0), part.input_tokens.draw(dice), part.output_tokens.draw(dice))
+            for part in (traffic.parts[which] for which in self.whose)
+        ]
 
     def at(self, rate_per_s: float) -> Iterator[Request]:
         """The requests when so many come a second."""
-        return (Request(each[0] / rate_per_s, each[1], each[2]) for each in self.requests)
+        at_s = 0.0
+        for gap, input_tokens, output_tokens in self._drawn:
+            at_s += gap / rate_per_s
+            yield Request(at_s, input_tokens, output_tokens)
 
 
 class Run:
@@ -58,15 +57,15 @@ class Run:
         self,
         traffic: Traffic,
         promise: Promise,
-        stream: Stream,
+        arrivals: Arrivals,
         rate_per_s: float,
         steps: StepTime,
         room: Room,
     ) -> None:
-        self.traffic, self.promise, self.stream = traffic, promise, stream
-        self._done = serving(stream.at(rate_per_s), steps, room)
+        self.traffic, self.promise, self.arrivals = traffic, promise, arrivals
+        self._done = serving(arrivals.at(rate_per_s), steps, room)
         self._counted: list[list[Served]] = [[] for _ in traffic.parts]
-        of_parts = [stream.whose[stream.warm :].count(index) for index in range(len(traffic.parts))]
+        of_parts = [arrivals.whose[arrivals.warm :].count(index) for index in range(len(traffic.parts))]
         self._may = [[count - 1 - rank(count, promise.percentile)] * 2 for count in of_parts]
         """How many more requests of each class may exceed its TTFT, and its TPOT."""
         self._most = [
@@ -76,7 +75,7 @@ class Run:
 
     def _next(self) -> Iterator[bool]:
         """With each request that is done: whether more of its class exceed a promise by now than may."""
-        warm, whose, beside_s, is_broken = self.stream.warm, self.stream.whose, asked_s(), False
+        warm, whose, beside_s, is_broken = self.arrivals.warm, self.arrivals.whose, asked_s(), False
         for which, waited, *_ in self._done:
             if which >= warm:
                 index = whose[which]
@@ -92,7 +91,7 @@ class Run:
 
     @cached_property
     def is_broken(self) -> bool:
-        """Whether the promise is broken; where it is by more than the last digit told, no more is simulated than shows it."""
+        """Whether the promise is broken. Where it clearly is, no more is simulated than shows it."""
         return any(self._next()) or broken(self.promise, self.traffic, self.tail) is not None
 
     @cached_property
@@ -103,7 +102,7 @@ class Run:
         percent, counted = self.promise.percentile, self._counted
         return Tail(
             percentile=percent,
-            requests=len(self.stream.requests),
+            requests=self.arrivals.count,
             classes=tuple(
                 ClassTail(name=part.name, requests=len(own), **slow(own, percent))
                 for part, own in zip(self.traffic.classes, counted, strict=bool(self.traffic.classes))
