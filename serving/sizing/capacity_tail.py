@@ -1,13 +1,11 @@
 """PURE: the slow ones of a hundred requests: a choice is simulated at the planned peak, and takes what they need."""
 
-from math import ceil, inf
-
 from infra.catalog import machine
 from serving.sizing.capacity import Choice, Question, Tail
 from serving.sizing.capacity_load import MOST_MACHINES, monthly, options_of, per_s
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.sized_model import named
-from serving.sizing.tail_run import Run, broken, strain
+from serving.sizing.tail_run import broken
 
 
 def simulated(
@@ -18,9 +16,10 @@ def simulated(
     Where it takes more than `at_most` it is sought no further: the choice is on one more, without a tail.
     """
     replica = Replica(question, choice, sizes or ServerSizes(question.promise, question.traffic))
-    if at_most is not None and replica.breaks_on(max(at_most, choice.machines)):
-        return on(choice, max(at_most, choice.machines) + 1, None)
-    machines = fewest(replica, choice.machines)
+    most = None if at_most is None else max(at_most, choice.machines)
+    if most and replica.breaks_on(most):
+        return on(choice, most + 1, None)
+    machines = fewest(replica, choice.machines, most)
     if machines is None:
         why = f"however many: {replica.broken_on(choice.machines)}"
         return choice.model_copy(update={"feasible": False, "why": why})
@@ -39,40 +38,31 @@ def at_worst_simulated(
         return choice
     sizes = sizes or ServerSizes(question.promise, question.traffic)
     replica = Replica(question, choice, sizes, at_worst=True)
-    is_beyond = at_most is not None and replica.breaks_on(max(at_most, worst.machines))
-    machines = max(at_most or 0, worst.machines) + 1 if is_beyond else fewest(replica, worst.machines)
+    most = None if at_most is None else max(at_most, worst.machines)
+    machines = most + 1 if most and replica.breaks_on(most) else fewest(replica, worst.machines, most)
     if machines is None:
         return choice.model_copy(update={"at_worst": None})
     more = {"machines": machines, "usd_per_month": monthly(choice.usd_per_hour, machines)}
     return choice.model_copy(update={"at_worst": worst.model_copy(update=more)})
 
 
-def fewest(replica: "Replica", at_least: int) -> int | None:
-    """The fewest machines, from so many on, that keep the promise to slow requests too; None for no number of them."""
+def fewest(replica: "Replica", at_least: int, keep_it: int | None = None) -> int | None:
+    """The fewest machines, from so many on, that keep the promise to slow requests too; None for no number of them.
+
+    `keep_it` are known to.
+    """
     if not replica.breaks_on(at_least):
         return at_least
-    spare, low, most = replica.question.promise.spare_machines, at_least, at_least
-    while replica.breaks_on(most):
-        low, most = most, spare + 2 * (most - spare)
-        if most > MOST_MACHINES or most > spare + MOST_IDLE * (at_least - spare):
+    spare, low, high = replica.question.promise.spare_machines, at_least, at_least
+    while high != keep_it and replica.breaks_on(high):
+        low, high = high, spare + 2 * (high - spare)
+        if high > MOST_MACHINES or high > spare + MOST_IDLE * (at_least - spare):
             return None
-    high, halved = most, True
+        high = min(high, keep_it or high)
     while high - low > 1:
-        halved = not halved
-        middle = (low + high) // 2 if halved else between(replica, low, high)
+        middle = (low + high) // 2
         low, high = (middle, high) if replica.breaks_on(middle) else (low, middle)
     return high
-
-
-def between(replica: "Replica", low: int, high: int) -> int:
-    """The most machines, of more than some that break the promise and fewer than some that keep it, to break it too.
-
-    They are guessed: what requests wait for is taken to rise in a line with what comes to each machine.
-    """
-    spare = replica.question.promise.spare_machines
-    (much, strained), (little, kept) = ((1 / (each - spare), replica.strain(each)) for each in (low, high))
-    share = (1 - kept) / (strained - kept)
-    return min(high - 1, max(low + 1, spare + ceil(1 / (little + share * (much - little))) - 1))
 
 
 MOST_IDLE = 16
@@ -166,7 +156,7 @@ class Replica:
         slower = server.band if at_worst else 1.0
         if at_worst:
             self.steps = lambda decoding, prefilled: slower * server.steps(decoding, prefilled)
-        self.sizes, self.key = sizes, (server.steps_key, self.room, slower)
+        self.runs = sizes.runs((server.steps_key, self.room, slower), self.steps, self.room)
 
     def breaks_on(self, machines: int) -> bool:
         """Whether so many machines break the promise at the peak."""
@@ -176,18 +166,9 @@ class Replica:
         """What of the promise so many machines break at the peak."""
         return broken(self.question.promise, self.question.traffic, self.tail(machines))
 
-    def strain(self, machines: int) -> float:
-        """What slow requests wait for at the peak, over what is promised: the most of it; above 1 it is broken."""
-        return strain(self.question.promise, self.question.traffic, self.tail(machines))
-
     def breaks_at(self, rate: float) -> bool:
-        """Whether one replica breaks it at so many requests a second; where it does at fewer they are not simulated."""
-        if rate >= self.sizes.broken_from.get(self.key, inf):
-            return True
-        is_broken = self.run(rate).is_broken
-        if is_broken:
-            self.sizes.broken_from[self.key] = rate
-        return is_broken
+        """Whether one replica breaks it at so many requests a second."""
+        return self.runs.breaks(rate)
 
     def broken_at(self, rate: float) -> str | None:
         """What of it one replica breaks at so many requests a second."""
@@ -199,13 +180,9 @@ class Replica:
 
     def at(self, rate: float) -> Tail:
         """What one replica makes of so many requests a second."""
-        return self.run(rate).tail
+        return self.runs.at(rate).tail
 
     def rate_on(self, machines: int) -> float:
         """Requests a second at one replica of so many machines, at the peak."""
         replicas = (machines - self.question.promise.spare_machines) * self.choice.replicas_per_machine
         return self.question.traffic.peak_requests_per_s / replicas
-
-    def run(self, rate: float) -> Run:
-        """One replica at so many requests a second."""
-        return self.sizes.run((*self.key, rate), rate, self.steps, self.room)

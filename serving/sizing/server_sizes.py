@@ -10,7 +10,7 @@ from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor, room
 from serving.sizing.size_options import Options, further_of
 from serving.sizing.sized_model import SizedModel
-from serving.sizing.tail_run import Arrivals, Run
+from serving.sizing.tail_run import Arrivals, Runs
 from serving.sizing.traffic import Promise, Traffic
 from serving.sizing.traffic_class import mean
 
@@ -22,21 +22,18 @@ class ServerSizes:
         self.promise, self.traffic = promise, traffic
         self.known: dict[tuple[object, ...], ServerSize] = {}
         self.speeds: dict[tuple[object, ...], dict[int, Speed]] = {}
-        self.runs: dict[tuple[object, ...], Run] = {}
-        """What was simulated, by what decides it."""
-        self.broken_from: dict[tuple[object, ...], float] = {}
-        """The fewest requests a second that are known to break the promise, by what decides it beside them."""
+        self._runs: dict[tuple[object, ...], Runs] = {}
 
     @cached_property
     def arrivals(self) -> Arrivals:
         """What is simulated."""
         return Arrivals(self.traffic, self.promise.percentile)
 
-    def run(self, key: tuple[object, ...], rate_per_s: float, steps: StepTime, room: Room) -> Run:
-        """So many of them a second at one server; of it, and of the rate, nothing else decides than the key names."""
-        if key not in self.runs:
-            self.runs[key] = Run(self.traffic, self.promise, self.arrivals, rate_per_s, steps, room)
-        return self.runs[key]
+    def runs(self, key: tuple[object, ...], steps: StepTime, room: Room) -> Runs:
+        """What is simulated of a server, by what decides it."""
+        if key not in self._runs:
+            self._runs[key] = Runs(self.promise, self.arrivals, steps, room)
+        return self._runs[key]
 
     def of(self, subject: SizedModel, cut: Machine, options: Options) -> "ServerSize":
         """The server that takes all GPUs of a machine. Of a machine nothing else decides than what is named here."""

@@ -1,7 +1,7 @@
 """PURE: what the slow ones of a hundred requests of a stream wait for at one server, simulated as far as need be."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from math import inf
 from random import Random
@@ -29,6 +29,7 @@ class Arrivals:
     """
 
     def __init__(self, traffic: Traffic, percent: float = 95.0) -> None:
+        self.traffic = traffic
         rarest = min(part.share for part in traffic.parts)
         of_class = LEAST_OF_A_CLASS / rarest if traffic.classes else 0
         wanted = max(of_class, LEAST_BEYOND * 100 / (100 - percent))
@@ -37,6 +38,9 @@ class Arrivals:
         """So many of the first are not counted."""
         dice, shares = Random(SEED), [part.share for part in traffic.classes]
         self.whose = dice.choices(range(len(shares)), shares, k=self.count) if shares else [0] * self.count
+        counted = self.whose[self.warm :]
+        self.counted = [counted.count(index) for index in range(len(traffic.parts))]
+        """So many are, of each class."""
         self._drawn = [
             (dice.expovariate(1.0), part.input_tokens.draw(dice), part.output_tokens.draw(dice))
             for part in (traffic.parts[which] for which in self.whose)
@@ -51,26 +55,19 @@ class Arrivals:
 
 
 class Run:
-    """A stream at one server, simulated no further than what is asked of it takes."""
+    """They at one server, simulated no further than what is asked of it takes."""
 
     def __init__(
-        self,
-        traffic: Traffic,
-        promise: Promise,
-        arrivals: Arrivals,
-        rate_per_s: float,
-        steps: StepTime,
-        room: Room,
+        self, promise: Promise, arrivals: Arrivals, rate_per_s: float, steps: StepTime, room: Room
     ) -> None:
-        self.traffic, self.promise, self.arrivals = traffic, promise, arrivals
+        self.promise, self.arrivals, parts = promise, arrivals, arrivals.traffic.parts
         self._done = serving(arrivals.at(rate_per_s), steps, room)
-        self._counted: list[list[Served]] = [[] for _ in traffic.parts]
-        of_parts = [arrivals.whose[arrivals.warm :].count(index) for index in range(len(traffic.parts))]
-        self._may = [[count - 1 - rank(count, promise.percentile)] * 2 for count in of_parts]
+        self._counted: list[list[Served]] = [[] for _ in parts]
+        self._may = [[count - 1 - rank(count, promise.percentile)] * 2 for count in arrivals.counted]
         """How many more requests of each class may exceed its TTFT, and its TPOT."""
         self._most = [
             tuple(inf if promised is None else promised + LAST_DIGIT_S for promised in promise.to(part))
-            for part in traffic.parts
+            for part in parts
         ]
 
     def _next(self) -> Iterator[bool]:
@@ -92,7 +89,7 @@ class Run:
     @cached_property
     def is_broken(self) -> bool:
         """Whether the promise is broken. Where it clearly is, no more is simulated than shows it."""
-        return any(self._next()) or broken(self.promise, self.traffic, self.tail) is not None
+        return any(self._next()) or broken(self.promise, self.arrivals.traffic, self.tail) is not None
 
     @cached_property
     def tail(self) -> Tail:
@@ -100,16 +97,41 @@ class Run:
         for _ in self._next():
             pass
         percent, counted = self.promise.percentile, self._counted
+        classes = self.arrivals.traffic.classes
         return Tail(
             percentile=percent,
             requests=self.arrivals.count,
             classes=tuple(
                 ClassTail(name=part.name, requests=len(own), **slow(own, percent))
-                for part, own in zip(self.traffic.classes, counted, strict=bool(self.traffic.classes))
+                for part, own in zip(classes, counted, strict=bool(classes))
                 if own
             ),
             **slow([*chain.from_iterable(counted)], percent),
         )
+
+
+class Runs:
+    """All that are simulated of one server."""
+
+    def __init__(self, promise: Promise, arrivals: Arrivals, steps: StepTime, room: Room) -> None:
+        self._at = partial(Run, promise, arrivals, steps=steps, room=room)
+        self._known: dict[float, Run] = {}
+        self._broken_from = inf
+
+    def at(self, rate_per_s: float) -> Run:
+        """At so many requests a second."""
+        if rate_per_s not in self._known:
+            self._known[rate_per_s] = self._at(rate_per_s)
+        return self._known[rate_per_s]
+
+    def breaks(self, rate_per_s: float) -> bool:
+        """Whether so many a second break the promise: where fewer do it is not simulated whether these do, too."""
+        if rate_per_s not in self._known and rate_per_s >= self._broken_from:
+            return True
+        is_broken = self.at(rate_per_s).is_broken
+        if is_broken:
+            self._broken_from = min(self._broken_from, rate_per_s)
+        return is_broken
 
 
 def slow(counted: Sequence[Served], percent: float) -> dict[str, float]:
@@ -133,15 +155,3 @@ def broken(promise: Promise, traffic: Traffic, tail: Tail) -> str | None:
         if ttft_s is not None and of_part.ttft_s > ttft_s:
             return f"{whose}p{tail.percentile:g} TTFT {of_part.ttft_s:.2f} s, promised {ttft_s:g}"
     return None
-
-
-def strain(promise: Promise, traffic: Traffic, tail: Tail) -> float:
-    """The largest of all times over what is promised of them; 0.0 where nothing is."""
-    tails: Sequence[Tail | ClassTail] = tail.classes or (tail,)
-    of_promises = (
-        waited / promised
-        for part, each in zip(traffic.parts, tails, strict=True)
-        for waited, promised in zip((each.ttft_s, each.tpot_s), promise.to(part), strict=True)
-        if promised is not None
-    )
-    return max(of_promises, default=0.0)
