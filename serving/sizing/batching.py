@@ -185,8 +185,7 @@ class Server:
             while ends > until:
                 until = yield
             if api_is_free:
-                gap = now + lasts - shown
-                gaps.add(gap if gap > lasts else lasts)
+                gaps.add(lasts)
                 now = shown = ends
             else:
                 self._write_out(ends, 0.0, 1, len(decoding) + len(begun))
