@@ -67,25 +67,17 @@ def fewest(replica: "Replica", at_least: int, keep_it: int | None = None) -> int
 
 MOST_IDLE = 16
 """What is not kept by so many times the machines, each with so much less to do, is kept by none."""
-LAST_DIGIT_PER_S = 0.001
-"""What a machine carries is told to that, or closer."""
 FINE = 0.01
 """To what share of a machine's load it is sought how far it may be filled."""
 
 
-def filled(
-    question: Question, choice: Choice, at_least: float = 0.0, sizes: ServerSizes | None = None
-) -> Choice:
+def filled(question: Question, choice: Choice, sizes: ServerSizes | None = None) -> Choice:
     """The choice of a machine that is there, with its tail, filled no further than slow requests keep the promise too.
 
-    Where they do not even when a MOST_IDLEth of the load comes it carries nothing. Where it carries less than
-    `at_least`, in requests a second of a machine, it is sought no further: it is said to carry nothing.
+    Where they do not even when a MOST_IDLEth of the load comes it carries nothing.
     """
     replica = Replica(question, choice, sizes or ServerSizes(question.promise, question.traffic))
     full = question.promise.fill * choice.requests_per_s
-    less = question.promise.fill * (at_least - LAST_DIGIT_PER_S) / choice.replicas_per_machine
-    if less > 0 and replica.breaks_at(less):
-        return choice.model_copy(update={"requests_per_s_each": 0.0})
     share = most_filled(replica, full)
     if share is None:
         why = f"however few: {replica.broken_at(full / MOST_IDLE)}"
@@ -123,12 +115,13 @@ def most_filled(replica: "Replica", full: float) -> float | None:
     """
     if not replica.breaks_at(full):
         return 1.0
-    least, high = 1 / MOST_IDLE, 1.0
-    low = least
+    low, high = 1 / MOST_IDLE, 1.0
+    if replica.breaks_at(low * full):
+        return None
     while high - low > FINE:
         middle = (low + high) / 2
         low, high = (low, middle) if replica.breaks_at(middle * full) else (middle, high)
-    return None if low == least and replica.breaks_at(low * full) else low
+    return low
 
 
 def on(choice: Choice, machines: int, tail: Tail | None) -> Choice:

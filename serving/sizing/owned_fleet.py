@@ -14,12 +14,10 @@ Choices = Callable[[Question, SizedModel, Machine], Iterable[Choice]]
 LEAST_MISSING_PER_S = 0.0005
 """What is less is the rounding of what each carries."""
 Kept = Callable[[Question, Choice], Choice]
-Filled = Callable[[Question, Choice, float], Choice]
-"""The last: what another carries, in requests a second of a machine."""
 
 
 def together(
-    question: Question, subject: SizedModel, choices_of: Choices, kept: Filled, at_worst: Kept
+    question: Question, subject: SizedModel, choices_of: Choices, kept: Kept, at_worst: Kept
 ) -> tuple[Fleet, tuple[Choice, ...]]:
     """What they carry with one kind of weights, and of each shape the way to serve that carries most.
 
@@ -75,7 +73,7 @@ def at_worst_s(counted: Iterable[tuple[int, Choice]]) -> list[tuple[int, float]]
 
 
 def most_carrying(
-    question: Question, subject: SizedModel, owned: Owned, choices_of: Choices, kept: Filled
+    question: Question, subject: SizedModel, owned: Owned, choices_of: Choices, kept: Kept
 ) -> Choice:
     """The way to serve on one of a shape that carries most, when slow requests count too."""
     asked = question.model_copy(update={"usd_per_hour": owned.usd_per_hour})
@@ -85,8 +83,7 @@ def most_carrying(
         best = max(range(len(choices)), key=lambda index: choices[index].requests_per_s_each)
         if best in counted or not choices[best].feasible:
             return alone(choices[best], owned, whole)
-        most = max((choices[index].requests_per_s_each for index in counted), default=0.0)
-        choices[best] = kept(asked, choices[best], most)
+        choices[best] = kept(asked, choices[best])
         counted.add(best)
 
 
