@@ -1,15 +1,16 @@
 """Continuous batching, request by request, by hand and against the mean model."""
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from poisson import arriving
 
 from infra.catalog import machine
 from serving.model.roofline import encoder_s, scores_s
 from serving.model.roofline import step_s as step_s_of
-from serving.probe.lengths import Lengths
-from serving.sizing.batching import Request, Room, Served, arriving, percentile, served
+from serving.sizing.batching import Request, Room, Served, percentile, served
 from serving.sizing.capacity import Choice, Question, Tail
 from serving.sizing.capacity_checks import seen
 from serving.sizing.capacity_load import options_of, replicas
@@ -18,13 +19,10 @@ from serving.sizing.capacity_tail import (
     FINE,
     Replica,
     at_worst_simulated,
-    broken,
     filled,
     filled_at_worst,
     on,
     simulated,
-    slow,
-    stream,
 )
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
@@ -32,6 +30,7 @@ from serving.sizing.predict import Predictor, room
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.size_options import FurtherOptions, Options
 from serving.sizing.sized_model import named
+from serving.sizing.tail_run import SIMULATED, Arrivals, Runs, broken, slow
 from serving.sizing.traffic import Promise
 from serving.sizing.traffic_options import TrafficOptions
 
@@ -110,16 +109,47 @@ def test_the_next_comes_to_an_idle_server() -> None:
     assert near(found) == [(2.0, 0.0, 0.0), (2.0, 0.0, 0.0)]
 
 
-def test_arrivals_are_a_poisson_stream_and_the_same_for_a_seed() -> None:
-    lengths = Lengths(form="uniform", low=10, high=20)
-    found = arriving(4.0, 4000, lengths, Lengths(low=7), seed=1)
-    assert found == arriving(4.0, 4000, lengths, Lengths(low=7), seed=1)
-    assert found != arriving(4.0, 4000, lengths, Lengths(low=7), seed=2)
+def test_arrivals_are_a_poisson_stream_and_the_same_at_any_rate() -> None:
+    traffic = TrafficOptions.of({"requests_per_s": 1, "input_tokens": "10-20", "output_tokens": "7"}).traffic
+    found, slower = (list(Arrivals(traffic, 99.5).at(rate)) for rate in (4.0, 2.0))
+    assert [each._replace(at_s=2 * each.at_s) for each in found] == slower
+    assert len(found) == 4000
     assert found[-1].at_s == pytest.approx(1000, rel=0.05)
-    gaps = [later.at_s - sooner.at_s for sooner, later in zip(found, found[1:], strict=False)]
+    gaps = [later.at_s - sooner.at_s for sooner, later in pairwise(found)]
     assert sum(gap > 0.25 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.03)  # 1/e: no memory
     assert {each.input_tokens for each in found} == set(range(10, 21))
     assert {each.output_tokens for each in found} == {7}
+
+
+def test_no_more_is_simulated_than_shows_a_promise_broken() -> None:
+    """One at a time takes 12 ms a request; at 50 a second p95 TTFT is 31 ms, at 200 all wait longer and longer."""
+    traffic = TrafficOptions.of({"requests_per_s": 1, "input_tokens": "100", "output_tokens": "3"}).traffic
+    room, steps = WIDE._replace(max_num_seqs=1), list[int]()
+
+    def counted(decoding: int, prefilled: int) -> float:
+        steps.append(decoding)
+        return 0.01 if prefilled else 0.001
+
+    def looked_at(runs: Runs, rate: float) -> tuple[bool, int]:
+        """Whether it breaks the promise, and how many steps were reckoned to say so."""
+        before = len(steps)
+        return runs.breaks(rate), len(steps) - before
+
+    runs = Runs(Promise(ttft_s=0.1), Arrivals(traffic), counted, room)
+    is_broken, whole = looked_at(runs, 50.0)
+    assert (is_broken, whole >= 2 * SIMULATED) == (False, True)
+    is_broken, early = looked_at(runs, 200.0)
+    assert (is_broken, early < whole / 5) == (True, True)
+    assert looked_at(runs, 200.5) == (True, 0)  # fewer break it
+    assert looked_at(runs, 100.0)[1] > 0
+    assert looked_at(runs, 50.0) == (False, 0)
+    alone = Runs(Promise(ttft_s=0.1), Arrivals(traffic), counted, room).at(200.0).tail
+    assert runs.at(200.0).tail == alone  # it goes on where it stopped
+    assert broken(Promise(ttft_s=0.1), traffic, alone)
+    # What is told is the fourth digit.
+    told = runs.at(50.0).tail.ttft_s
+    promised = [Promise(ttft_s=each) for each in (told, told - 0.00005)]
+    assert [Runs(each, Arrivals(traffic), counted, room).breaks(50.0) for each in promised] == [False, True]
 
 
 @pytest.mark.parametrize(("percent", "value"), [(50, 2), (50.1, 3), (95, 4), (75, 3), (1, 1)])
@@ -336,7 +366,7 @@ def slow_by_hand(question: Question, choice: Choice, rate: float) -> dict[str, f
     server = sizes.of(named("scout", choice.precision), cut, options_of(question))
     assert server.most_at_worst
     band, steps = server.predictor.at(server.most_at_worst).band, server.predictor.steps()
-    requests, _ = stream(question.traffic, rate, question.promise.percentile)
+    requests = Arrivals(question.traffic, question.promise.percentile).at(rate)
     every = served(
         requests, lambda decoding, tokens: band * steps(decoding, tokens), server.room(choice.concurrency)
     )

@@ -1,23 +1,27 @@
 """What scripts/bench-simulate makes of its measurements, which are here made of known figures."""
 
+import json
+
 import pytest
 
 from scripts.bench_simulate.table import (
     Fit,
+    Part,
     Steps,
     Window,
     added_s,
     api_of,
     band_of,
     figures,
+    late_of,
     line,
+    measured_before,
     middle_figures,
     middle_of,
-    paces_of,
     plain_step_s,
     simulated,
 )
-from serving.sizing.batching import NO_API, Api, Request, Room
+from serving.sizing.batching import NO_API, Api, Request, Room, Served
 
 ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
 STEPS = Steps({1: 0.005, 8: 0.012}, {16: 0.007, 116: 0.017}, {16: 0.0, 116: 0.010})
@@ -39,22 +43,22 @@ def test_beside_others_a_prompt_adds_what_was_measured_there() -> None:
 def test_the_median_of_several_fits_is_at_the_points_of_the_first() -> None:
     """The second is twice as slow; its prompts were of other lengths."""
     slow = Steps({1: 0.010, 8: 0.024}, {6: 0.012, 16: 0.014, 116: 0.034}, {16: 0.002, 116: 0.030})
-    one = Fit(STEPS, {16: 0.01}, [Window(1, 1, 1, 1)], [0.9, 1.1])
-    two = Fit(slow, {26: 0.03}, [Window(2, 2, 2, 2)], [1.2, 0.8])
-    (decode_s, prefill_s, beside_s), idle_s, windows, paces = middle_of([one, two])
+    one = Fit(STEPS, {16: 0.01}, [Window(1, 1, 1, 1)], {1: [[0.9, 1.1]]})
+    two = Fit(slow, {26: 0.03}, [Window(2, 2, 2, 2)], {1: [[1.2, 0.8]]})
+    (decode_s, prefill_s, beside_s), idle_s, windows, looks = middle_of([one, two])
     assert decode_s == pytest.approx({1: 0.0075, 8: 0.018})
     assert prefill_s == pytest.approx({16: 0.0105, 116: 0.0255})
     assert beside_s == pytest.approx({16: 0.001, 116: 0.020})
     assert idle_s == pytest.approx({16: 0.02})
     assert windows == [Window(1, 1, 1, 1), Window(2, 2, 2, 2)]
-    assert paces == [0.9, 1.1, 1.2, 0.8]
-    disturbed = Fit(Steps({1: 9.0, 8: 9.0}, {16: 9.0, 116: 9.0}, {16: 9.0, 116: 9.0}), {16: 9.0}, [])
+    assert looks == {1: [[0.9, 1.1], [1.2, 0.8]]}
+    disturbed = Fit(Steps({1: 9.0, 8: 9.0}, {16: 9.0, 116: 9.0}, {16: 9.0, 116: 9.0}), {16: 9.0}, [], {1: []})
     assert middle_of([one, disturbed, one])[:2] == one[:2]
 
 
 def test_the_band_is_how_far_two_fits_in_a_row_lie_apart() -> None:
     """Of 1.0, 1.2 and 0.8: by 1.2 and 1.5."""
-    fits = [Fit(Steps({1: each}, {}, {}), {}, []) for each in (1.0, 1.2, 0.8)]
+    fits = [Fit(Steps({1: each}, {}, {}), {}, [], {}) for each in (1.0, 1.2, 0.8)]
     assert band_of(fits) == pytest.approx(1.2 + 0.9 * 0.3)
 
 
@@ -72,9 +76,6 @@ def test_a_step_is_measured_while_all_streams_decode() -> None:
     """The second begins at 2.5 s, the first ends at 6 s: 1 s, 1 s, 1 s of the first, 1.5 s of the second."""
     first, second = (0, 1, 2, 3, 4, 5, 6), (2.5, 4, 8)
     assert plain_step_s([first, second]) == pytest.approx((1 + 1 + 1 + 1.5) / 4)
-    assert paces_of([second, first]) == [1.0]
-    assert paces_of([(0, 1, 4), (0, 2, 4)]) == [0.5, 1.5]
-    assert paces_of([(0, 2, 2), (0, 1, 2)]) == [2.0, 0.01]
 
 
 def test_the_api_process_is_found_again() -> None:
@@ -91,13 +92,15 @@ def test_the_api_process_is_found_again() -> None:
         for requests, steps, tokens in asked
     ]
     idle = {16: 0.007 + 0.00253 + 0.004, 116: 0.017 + 0.00253 + 0.004}
-    assert api_of(Fit(STEPS, idle, windows)) == pytest.approx(api)
+    assert api_of(Fit(STEPS, idle, windows, {})) == pytest.approx(api)
     disturbed = [*windows, *(each._replace(cpu_s=each.cpu_s * 3) for each in windows[3:]), *windows]
-    assert api_of(Fit(STEPS, idle, disturbed)) == pytest.approx(api)
+    assert api_of(Fit(STEPS, idle, disturbed, {})) == pytest.approx(api)
     early = {16: 0.007 + 0.00153, 116: 0.017 + 0.00153}
-    assert api_of(Fit(STEPS, early, windows)) == pytest.approx(api._replace(request_s=0.001, beside_s=0.0))
+    assert api_of(Fit(STEPS, early, windows, {})) == pytest.approx(
+        api._replace(request_s=0.001, beside_s=0.0)
+    )
     less = [Window(0.3 - 0.001 * requests, requests, steps, tokens) for requests, steps, tokens in asked]
-    found = api_of(Fit(STEPS, {16: 0.0}, less))
+    found = api_of(Fit(STEPS, {16: 0.0}, less, {}))
     assert found.request_s == 0.0
     assert min(found) >= 0.0
 
@@ -105,7 +108,7 @@ def test_the_api_process_is_found_again() -> None:
 def test_the_figures_of_known_arrivals() -> None:
     """Two that do not meet: 7 ms to the first of three tokens, then 5 ms each; the other part was slower."""
     requests = [Request(1.0, 16, 3), Request(2.0, 16, 3)]
-    fit = Fit(STEPS, {}, [])
+    fit = Fit(STEPS, {}, [], {})
     found = simulated(requests, fit, ROOM, NO_API, 2.0)
     assert [*found.answers] == [pytest.approx((0.014, 0.01, 0.01))] * 2
     assert found.requests == requests
@@ -126,9 +129,29 @@ def test_the_figures_of_known_arrivals() -> None:
     )
 
 
-def test_each_step_has_a_pace_of_its_own() -> None:
-    """The prompt's step takes half as long; then one of 1.5 times 5 ms, one of half of it, and so on."""
-    fit = Fit(STEPS, {}, [], [0.5, 1.5])
+def test_steps_are_late_as_those_of_as_many_streams_were() -> None:
+    """By seconds, one after another: an idle one as one of one stream, one of three as one of two, and so on again."""
+    step_s = STEPS.time(2.0, {1: [0.001, -0.001], 2: [0.004, -1.0]})
+    assert [step_s(0, 16), step_s(1, 0), step_s(3, 0), step_s(0, 16), step_s(8, 0)] == pytest.approx(
+        [2 * 0.008, 2 * 0.004, 2 * 0.011, 2 * 0.008, 2 * 0.00012]
+    )
+    fit = Fit(STEPS, {}, [], {1: [[0.004, 0.004, 0.006, 0.006]]})
     found = simulated([Request(1.0, 16, 4)], fit, ROOM, NO_API, 1.0)
-    assert [*found.answers] == [pytest.approx((0.0035, (0.0075 + 0.0025 + 0.0075) / 3, 0.0075))]
-    assert found.lasted_s == pytest.approx(0.0035 + 0.0175)
+    assert [*found.answers] == [pytest.approx((0.006, (0.004 + 0.006 + 0.006) / 3, 0.006))]
+
+
+def test_what_the_next_gap_makes_good_was_not_the_steps() -> None:
+    """Steps of one length, every other token late; a slow stretch; some of both; steps that are alike; one."""
+    assert late_of([5.0, 7.0, 5.0, 7.0, 5.0, 7.0]) == pytest.approx([0.0] * 6)
+    assert late_of([5.0] * 4 + [7.0] * 4) == pytest.approx([-1.0] * 4 + [1.0] * 4)
+    # Off by 1, of neighbours -1/5: the steps' share of the variance is 3/5.
+    share = (3 / 5) ** 0.5
+    assert late_of([4.0, 6, 6, 4, 4, 6]) == pytest.approx([share * each for each in (-1, 1, 1, -1, -1, 1)])
+    assert late_of([5.0, 5.0]) == [0.0, 0.0]
+    assert late_of([5.0]) == [0.0]
+
+
+def test_what_was_measured_is_read_again() -> None:
+    fit = Fit(STEPS, {16: 0.01}, [Window(1, 1, 1, 1)], {1: [[0.9, 1.1]]})
+    part = Part([Request(1.0, 16, 3)], [Served(0.01, 0.005, 0.0)], 1.5)
+    assert measured_before(json.dumps(["of a day", [fit], [part]])) == ("of a day", [fit], [part])

@@ -8,6 +8,7 @@ from random import Random
 
 import numpy
 import pytest
+from poisson import arriving
 
 from deploy.cli.main import run
 from infra.errors import DocumentError, UsageError
@@ -17,7 +18,7 @@ from serving.simulation.arrivals import Rate, Requests, Stream, Trace, day, span
 from serving.simulation.passes import Question, Way
 from serving.simulation.router import Death, Fleet, Router, carried
 from serving.simulation.simulate_options import ComingOptions, rates_typed
-from serving.sizing.batching import NO_API, Api, Request, Room, Server, arriving, served
+from serving.sizing.batching import NO_API, Api, Request, Room, Server, served
 
 WIDE = Room(max_num_seqs=100, max_num_batched_tokens=1000, kv_tokens=10**9)
 ONE_AT_A_TIME = WIDE._replace(max_num_seqs=1)

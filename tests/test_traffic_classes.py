@@ -4,23 +4,25 @@ import re
 from collections import Counter
 
 import pytest
+from poisson import arriving
 
 from deploy.cli.main import run
 from infra.asked import again
 from infra.catalog import machine
 from infra.errors import UsageError
 from serving.probe.lengths import Lengths
-from serving.sizing.batching import arriving, served
+from serving.sizing.batching import served
 from serving.sizing.capacity import Choice, ClassTail, Question, Tail
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.capacity_search import replica_plan, settled
-from serving.sizing.capacity_tail import SEED, SIMULATED, Replica, broken, stream
+from serving.sizing.capacity_tail import Replica
 from serving.sizing.carried_by import carried_by
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor
 from serving.sizing.server_sizes import ServerSizes, mixture
 from serving.sizing.sized_model import named
+from serving.sizing.tail_run import SEED, SIMULATED, Arrivals, broken
 from serving.sizing.traffic import Promise, Traffic
 from serving.sizing.traffic_class import TrafficClass, class_typed
 from serving.sizing.traffic_options import TrafficOptions
@@ -124,8 +126,9 @@ def test_they_are_said_again_as_they_were_typed() -> None:
 
 
 def test_the_stream_draws_from_the_mixture() -> None:
-    requests, whose = stream(traffic_of(*TYPED), 4.0)
-    assert (requests, whose) == stream(traffic_of(*TYPED), 4.0)
+    coming, same = (Arrivals(traffic_of(*TYPED)) for _ in range(2))
+    requests, whose = list(coming.at(4.0)), coming.whose
+    assert (requests, whose) == (list(same.at(4.0)), same.whose)
     assert len(requests) == SIMULATED
     assert Counter(whose)[1] / SIMULATED == pytest.approx(0.3, abs=0.03)
     assert requests[-1].at_s == pytest.approx(SIMULATED / 4, rel=0.05)
@@ -135,16 +138,17 @@ def test_the_stream_draws_from_the_mixture() -> None:
 
 
 def test_a_rare_class_is_simulated_often_enough_and_one_of_all_as_ever() -> None:
-    requests, whose = stream(traffic_of("a=96%,9/9", "b=4%,9/9"), 4.0)
-    assert len(requests) == 5000
-    assert len(stream(traffic_of("a=99.5%,9/9", "b=0.5%,9/9"), 4.0)[0]) == 10_000
+    whose = Arrivals(traffic_of("a=96%,9/9", "b=4%,9/9")).whose
+    assert len(whose) == 5000
+    assert len(Arrivals(traffic_of("a=99.5%,9/9", "b=0.5%,9/9")).whose) == 10_000
     plain = TrafficOptions.of({"requests_per_s": 2, "input_tokens": "5-9"}).traffic
     # Of the one in a hundred beyond p99 there are twenty, of one in five hundred as many.
-    assert [len(stream(plain, 4.0, percent)[0]) for percent in (50, 99, 99.5, 99.8, 99.99)] == [
+    assert [len(Arrivals(plain, percent).whose) for percent in (50, 99, 99.5, 99.8, 99.99)] == [
         *(2000, 2000, 4000, 10_000, 10_000)
     ]
     lengths = plain.input_tokens, plain.output_tokens
-    assert stream(plain, 4.0) == (arriving(4.0, SIMULATED, *lengths, SEED), [0] * SIMULATED)
+    coming = Arrivals(plain)
+    assert (list(coming.at(4.0)), coming.whose) == (arriving(4.0, SIMULATED, *lengths, SEED), [0] * SIMULATED)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +198,7 @@ def test_the_mean_of_a_simulated_mixture_is_that_of_equal_requests(classes: tupl
     question = Question(model="scout", traffic=traffic, promise=Promise(tpot_s=0.06))
     choice = choice_of(traffic, tpot_s=0.06)
     replica = Replica(question, choice, ServerSizes(question.promise, traffic))
-    requests, _ = stream(traffic, traffic.peak_requests_per_s / choice.machines)
+    requests = list(Arrivals(traffic).at(traffic.peak_requests_per_s / choice.machines))
     found = zip(requests[200:], served(requests, replica.steps, replica.room)[200:], strict=True)
     decoded = [(request.output_tokens - 1, waited.tpot_s) for request, waited in found]
     mean = sum(tokens * tpot_s for tokens, tpot_s in decoded) / sum(tokens for tokens, _ in decoded)

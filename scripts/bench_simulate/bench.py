@@ -1,8 +1,9 @@
 """`corral simulate` against the real engine, in one paired run.
 
-Server: vLLM's CPU build on the tiny model, at most 32 sequences and 2,048 tokens a step. Its EngineCore and worker have
-core 0 for themselves, its API process and the client, corral's own probe, core 1. Both cores are kept awake by a loop
-that gives way to all else (SCHED_IDLE): a virtual core that sleeps is woken by its host, when that comes to it.
+Server: vLLM's CPU build on the tiny model, at most 32 sequences and 2,048 tokens a step. Its EngineCore, with the
+worker in the same process, has core 0 for itself; its API process and the client, corral's own probe, have core 1. Both
+cores are kept awake by a loop that gives way to all else (SCHED_IDLE): a virtual core that sleeps is woken by its host,
+when that comes to it.
 Fit: the time of a step by running streams (the mean of the gaps at the client while all of them decode, in the middle
 one of three looks: one that was disturbed does not decide, as with the loads' rounds) and by tokens
 of a lone prompt (the engine's request_prefill_time histogram), what a prompt adds to a step of four streams (their
@@ -11,10 +12,10 @@ what is left of the TTFT of a lone request: of its median, for one in three wait
 which made the mean 12 % longer than what half of the requests of a load waited (14.0 ms, 2026-11-30).
 Loads, none of them fitted to: five below the knee, two near it, Poisson, in four rounds, the fit before and after each
 round. A round is simulated with the middle of the two fits around it, for the pace of a rented core changes by minutes
-(a step of four streams took 3.6 to 6.1 ms in five fits, 2026-11-30), and its steps vary as those of the fits did, one
-after another. What the steps of nine of ten pairs of fits in a row do not differ by more than is the band of the steps,
-5 % or more. The simulation is given the arrivals that the probe really made. Times count from the sending, at the
-client.
+(a step of four streams took 3.6 to 6.1 ms in five fits, 2026-11-30), and its steps are as late, one after another, as
+those of as many streams were in the fits: in seconds, less what the next made good (table.late_of). What the steps of
+nine of ten pairs of fits in a row do not differ by more than is the band of the steps, 5 % or more. The simulation is
+given the arrivals that the probe really made. Times count from the sending, at the client.
 Judged, each figure by its median over the rounds: below the knee all five within 15 % of what was measured; near it
 the truth between a simulation of all steps as fast, and one as slow, as the band has them.
 """
@@ -27,7 +28,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -40,15 +41,15 @@ from table import (
     Fit,
     Part,
     Steps,
-    Window,
     api_of,
     band_of,
+    measured_before,
     middle_figures,
     middle_of,
     simulated,
 )
 
-from serving.sizing.batching import Api, Request, Room, Served
+from serving.sizing.batching import Api, Room
 
 FIRST = -15
 """The niceness of all of it: what else the machine does comes after it."""
@@ -74,20 +75,26 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a sixth of the time: shows only that it runs")
     parser.add_argument("--keep", type=Path, help="write all figures there, as JSON")
-    parser.add_argument("--measured", type=Path, help="write there what was measured, for --again")
-    parser.add_argument("--again", type=Path, help="measure nothing: judge what --measured wrote")
+    parser.add_argument("--measured", type=Path, help="write there what was measured, after each round")
+    parser.add_argument(
+        "--again",
+        type=Path,
+        help="measure nothing: judge what --measured wrote, of a run that was cut short too",
+    )
     asked = parser.parse_args()
     seconds, rounds, repeats = (6, 1, 2) if asked.quick else (10, 4, 5)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, FIRST)
     began_with = os.getloadavg()[0]
     if asked.again:
-        head, fits, parts = measured_before(asked.again)
+        head, fits, parts = measured_before(asked.again.read_text(encoding="utf-8"))
     else:
-        fits, parts = measured(seconds, rounds, repeats)
-        head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {hardware()}, load average {began_with:.1f} before"
-    if asked.measured:
-        asked.measured.write_text(json.dumps([head, fits, parts]) + "\n", encoding="utf-8")
+        for fits, parts in measured(seconds, rounds, repeats):
+            head = (
+                f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {hardware()}, load average {began_with:.1f} before"
+            )
+            if asked.measured:
+                asked.measured.write_text(json.dumps([head, fits, parts]) + "\n", encoding="utf-8")
     fit = middle_of(fits)
     steps, api = fit.steps, api_of(fit)
     band = max(LEAST_BAND, band_of(fits))
@@ -103,8 +110,8 @@ def main() -> int:
     return int(not all(judged))
 
 
-def measured(seconds: int, rounds: int, repeats: int) -> tuple[list[Fit], list[Part]]:
-    """The fits, and the parts of the loads in the order of LOADS, round after round."""
+def measured(seconds: int, rounds: int, repeats: int) -> Iterator[tuple[list[Fit], list[Part]]]:
+    """The fits, and the parts of the loads in the order of LOADS, with each round those of the rounds before it."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server, awake():
         server.fitted(1)  # what a shape costs when it comes for the first time is no step's
         fits, parts = [server.fitted(repeats)], list[Part]()
@@ -113,30 +120,7 @@ def measured(seconds: int, rounds: int, repeats: int) -> tuple[list[Fit], list[P
             for share, inputs, outputs, _ in LOADS:
                 parts.append(server.load(share * full, inputs, outputs, seconds))
             fits.append(server.fitted(repeats))
-    return fits, parts
-
-
-def measured_before(file: Path) -> tuple[str, list[Fit], list[Part]]:
-    """The same, of another run."""
-    head, fits, parts = json.loads(file.read_text(encoding="utf-8"))
-    return (
-        head,
-        [
-            Fit(Steps(*map(numbered, steps)), numbered(idle_s), [Window(*each) for each in windows], paces)
-            for steps, idle_s, windows, paces in fits
-        ],
-        [
-            Part(
-                [Request(*each) for each in requests], [Served(*each) for each in answers], lasted_s, looks_s
-            )
-            for requests, answers, lasted_s, looks_s in parts
-        ],
-    )
-
-
-def numbered(points: dict[str, float]) -> dict[int, float]:
-    """Points of a line as they were before they were JSON."""
-    return {int(number): value for number, value in points.items()}
+            yield fits, parts
 
 
 def most_per_s(steps: Steps) -> float:

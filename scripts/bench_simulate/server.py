@@ -16,7 +16,7 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from table import Fit, Part, Steps, Window, added_s, paces_of, plain_step_s
+from table import Fit, Part, Steps, Window, added_s, gaps_between, plain_step_s, together
 
 from infra.errors import ProbeInvalid
 from serving.model import tiny
@@ -26,6 +26,11 @@ from serving.probe.run_records import Result
 from serving.sizing.batching import Request, Served
 
 ENGINE_CORE, OTHER_CORE = 0, 1
+ENGINE_IN_ONE = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+"""Its worker is in the engine's own process, not in another that takes turns with it on that core.
+
+Without it vLLM 0.32.0 makes `mp` of --distributed-executor-backend uni on a CPU (platforms/cpu.py).
+"""
 NAME = "bench-simulate"
 RUNNING = (1, 2, 4, 8, 16, 32)
 CONTEXT = 256 + 64 // 2  # tokens that a decode step of most loads reads of a sequence, on average
@@ -65,7 +70,7 @@ class Running:
 
     def fitted(self, repeats: int) -> Fit:
         """What steps take, the median TTFT of lone prompts by their tokens, and what the API process did meanwhile."""
-        decode, prefill, idle, windows, paces = {}, dict[int, float](), {}, [], list[float]()
+        decode, prefill, idle, windows, seen = {}, dict[int, float](), {}, [], dict[int, list[list[float]]]()
         steps = 20 * repeats
         for running in RUNNING:
             looks = [
@@ -76,7 +81,7 @@ class Running:
             several = [[token_times_s(each) for each in results] for _, results, _ in looks]
             streams = sorted(several, key=plain_step_s)[LOOKS // 2]
             decode[running] = plain_step_s(streams)
-            paces += paces_of(streams)
+            seen[running] = [gaps_between(streams[0], *together(streams))]
         for wanted in PREFILLED:
             window, results, (total_s, count) = self.watched(
                 PAUSES, 1, LONE_OF_A_REPEAT * repeats, wanted, LONE_TOKENS
@@ -87,7 +92,7 @@ class Running:
             idle[tokens] = median(each.gaps_us[0] / 1e6 for each in results)
             windows.append(window)
         beside = {tokens: self.beside_s(tokens, repeats) for tokens in PREFILLED[::2]}
-        return Fit(Steps(decode, prefill, beside), idle, windows, paces)
+        return Fit(Steps(decode, prefill, beside), idle, windows, seen)
 
     def beside_s(self, input_tokens: int, repeats: int) -> float:
         """What a prompt of so many tokens adds to a step in which BESIDE streams decode."""
@@ -227,7 +232,13 @@ def corral(core: int, *words: str) -> str:
         "from deploy.cli.start import main; main()",
         *words,
     ]
-    done = subprocess.run(["taskset", "-c", str(core), *program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["taskset", "-c", str(core), *program],
+        env=os.environ | ENGINE_IN_ONE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode == ProbeInvalid.exit_code:
         print(f"not quiet: {done.stderr.strip().splitlines()[-2]}", file=sys.stderr)
     elif done.returncode:

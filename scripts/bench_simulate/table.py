@@ -1,17 +1,19 @@
 """PURE: what was measured of an engine as a StepTime and an Api, and what a simulation makes of known arrivals."""
 
+import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, cycle, pairwise
-from math import inf
+from math import inf, sqrt
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 
 from serving.sizing.batching import Api, Request, Room, Served, Server, StepTime
 
-LEAST_PACE = 0.01
+LEAST_SHARE = 0.01
+"""No step takes less than that of its mean."""
 FIGURES = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "tokens_per_s")
 
 
@@ -23,18 +25,22 @@ class Steps(NamedTuple):
     beside_s: Mapping[int, float]
     """What a prompt of so many tokens adds to a step."""
 
-    def time(self, slower: float = 1.0, paces: Sequence[float] = (1.0,)) -> StepTime:
+    def time(self, slower: float = 1.0, late_s: Mapping[int, Sequence[float]] | None = None) -> StepTime:
         """Between what was measured, on a line.
 
-        Each step asked for takes the next of the paces times as long, and after the last the first again.
+        Each step asked for is later by the next of what those of as many streams were, or of the most of no more, and
+        after the last by the first again: in seconds, for a step of 8 streams is no later than one of one.
         """
         decode, prefill, beside = map(line, self)
-        pace = cycle(paces)
+        later = {running: cycle(several) for running, several in (late_s or {1: [0.0]}).items()}
+        known = sorted(later)
 
         def step_s(decoding: int, prefilled: int) -> float:
-            if not decoding:
-                return slower * next(pace) * prefill(prefilled)
-            return slower * next(pace) * (decode(decoding) + (beside(prefilled) if prefilled else 0.0))
+            mean_s = prefill(prefilled)
+            if decoding:
+                mean_s = decode(decoding) + (beside(prefilled) if prefilled else 0.0)
+            late_s = next(later[known[max(0, bisect_right(known, decoding) - 1)]])
+            return slower * max(LEAST_SHARE * mean_s, mean_s + late_s)
 
         return step_s
 
@@ -55,8 +61,8 @@ class Fit(NamedTuple):
     idle_s: Mapping[int, float]
     """The median TTFT of lone requests, by the tokens of their prompts."""
     windows: Sequence[Window]
-    paces: Sequence[float] = (1.0,)
-    """Steps one after another, each as a multiple of the mean of its load: no engine takes the same twice."""
+    looks: Mapping[int, Sequence[Sequence[float]]]
+    """The gaps that one of so many streams saw, one after another, in each look: no step lasts as long twice."""
 
 
 class Part(NamedTuple):
@@ -65,6 +71,32 @@ class Part(NamedTuple):
     requests: Sequence[Request]
     answers: Sequence[Served]
     lasted_s: float
+
+
+def measured_before(written: str) -> tuple[str, list[Fit], list[Part]]:
+    """What was measured in another run, from its JSON: when and on what, the fits, and the parts of the loads."""
+    head, fits, parts = json.loads(written)
+    return (
+        head,
+        [
+            Fit(
+                Steps(*map(numbered, steps)),
+                numbered(idle_s),
+                [Window(*each) for each in windows],
+                numbered(looks),
+            )
+            for steps, idle_s, windows, looks in fits
+        ],
+        [
+            Part([Request(*each) for each in requests], [Served(*each) for each in answers], lasted_s)
+            for requests, answers, lasted_s in parts
+        ],
+    )
+
+
+def numbered(points: dict[str, Any]) -> dict[int, Any]:
+    """What is known by a number, as it was before it was JSON."""
+    return {int(number): value for number, value in points.items()}
 
 
 def middle_of(fits: Sequence[Fit]) -> Fit:
@@ -78,7 +110,7 @@ def middle_of(fits: Sequence[Fit]) -> Fit:
         ),
         middle_line(fits[0].idle_s, [fit.idle_s for fit in fits]),
         [*chain.from_iterable(fit.windows for fit in fits)],
-        [*chain.from_iterable(fit.paces for fit in fits)],
+        {running: [*chain.from_iterable(fit.looks[running] for fit in fits)] for running in fits[0].looks},
     )
 
 
@@ -104,13 +136,20 @@ def plain_step_s(streams: Sequence[Sequence[float]]) -> float:
     return fmean(gap for times in streams for gap in gaps_between(times, begun, ended))
 
 
-def paces_of(streams: Sequence[Sequence[float]]) -> list[float]:
-    """The steps of those streams as the first saw them, one after another, in means of them.
+def late_of(gaps: Sequence[float]) -> list[float]:
+    """By how much the steps of a look were later than their mean, one after another, in seconds.
 
-    Of two tokens that came in one read the second seems to have taken no time, which no step does.
+    A token that is written or read late makes one gap longer and the next as much shorter: the covariance of neighbours
+    is less by the variance of that, and the variance of gaps more by twice as much. What is left is the steps'.
     """
-    gaps = gaps_between(streams[0], *together(streams))
-    return [max(LEAST_PACE, gap / fmean(gaps)) for gap in gaps]
+    mean_s = fmean(gaps)
+    late_s = [gap - mean_s for gap in gaps]
+    variance = fmean(late * late for late in late_s)
+    if not variance or len(gaps) < 2:
+        return [0.0] * len(gaps)
+    of_neighbours = fmean(sooner * later for sooner, later in pairwise(late_s))
+    of_steps = sqrt(min(1.0, max(0.0, 1 + 2 * of_neighbours / variance)))
+    return [of_steps * late for late in late_s]
 
 
 def added_s(streams: Sequence[Sequence[float]], prompts: Sequence[tuple[float, float]]) -> float:
@@ -204,9 +243,10 @@ def figures(parts: Sequence[Part]) -> dict[str, float]:
 def simulated(requests: Sequence[Request], fit: Fit, room: Room, api: Api, slower: float) -> Part:
     """What a simulation makes of those arrivals, when every step takes so many times as long.
 
-    The clock is put forward by less than a step, so that each step has a pace of its own.
+    The clock is put forward by less than a step, so that each step is late by itself.
     """
-    server = Server(fit.steps.time(slower, fit.paces), room, api)
+    late_s = {running: [*chain.from_iterable(map(late_of, looks))] for running, looks in fit.looks.items()}
+    server = Server(fit.steps.time(slower, late_s), room, api)
     at_s, least_s = 0.0, min(fit.steps.decode_s.values()) / 2
     for which, request in enumerate(requests):
         while (at_s := at_s + least_s) < request.at_s:

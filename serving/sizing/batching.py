@@ -11,13 +11,11 @@ what each step gave.
 import heapq
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from math import ceil, inf
-from random import Random
 from typing import NamedTuple
 
 from serving.model.roofline import uncached
-from serving.probe.lengths import Lengths
 
 StepTime = Callable[[int, int], float]
 """Seconds of a step that decodes so many requests and prefills so many tokens."""
@@ -85,7 +83,6 @@ class Server:
 
     def __init__(self, step_s: StepTime, room: Room, api: Api = NO_API, began_s: float = 0.0) -> None:
         self.step_s, self.room, self.api = step_s, room, api
-        self.now = began_s
         self.done: list[Done] = []
         self.in_flight = 0
         """Offered and not done."""
@@ -95,18 +92,13 @@ class Server:
         """What the API process reads, or has yet to: (when the engine has it, which, it)."""
         self.waiting: deque[tuple[int, Request]] = deque()
         self._prefilling: deque[list[int]] = deque()  # [which, tokens left]
-        self._decoding: list[tuple[int, int]] = []  # (the step of its last token, which): a heap
         self._running: dict[int, tuple[Request, float, float, int]] = {}
         # which -> it, when it was begun with, when its first token came, and the gap between tokens after that
-        self._held = self._step = 0
-        self._ends: float | None = None  # of the step, or of the last of steps that are alike
-        self._begun: list[int] = []
+        self._held = 0
         self._api_free = self._shown = began_s
-        self._gaps = 0
-        self._peaks: tuple[list[int], list[float]] = (
-            [],
-            [],
-        )  # gaps that no later one exceeds: which, how long
+        self._gaps = Gaps()
+        self._clock = self._going(began_s)
+        next(self._clock)
 
     def offer(self, which: int, request: Request, now: float | None = None) -> None:
         """One that comes at its time, or later where it was somewhere else before; the clock is there already."""
@@ -115,143 +107,182 @@ class Server:
         self.api_busy_s += self.api.request_s
         self._api_free = max(self._api_free, at) + self.api.request_s
         self.coming.append((self._api_free, which, request))
-        self.most_waiting = max(self.most_waiting, len(self.coming) + len(self.waiting))
+        waiting = len(self.coming) + len(self.waiting)
+        if waiting > self.most_waiting:
+            self.most_waiting = waiting
 
     def advance(self, until: float) -> None:
         """Put the clock forward: a step that is not over by then stays to be ended."""
-        while True:
-            if self._ends is not None:
-                if self._ends > until:
-                    return
-                self._end()
-            if not self._begin(until):
-                return
+        self._clock.send(until)
 
     def lost(self) -> list[tuple[int, Request]]:
         """What is in flight when it dies."""
         running = [(which, each[0]) for which, each in self._running.items()]
         return [*running, *self.waiting, *((which, request) for _, which, request in self.coming)]
 
-    def _begin(self, until: float) -> bool:
-        """Begin a step, or several that are alike; whether there was something to do before that time."""
-        coming, waiting, prefilling, decoding = self.coming, self.waiting, self._prefilling, self._decoding
-        if not (waiting or prefilling or decoding):
-            if not coming:
-                return False
-            self.now = max(self.now, coming[0][0])
-        if self.now >= until:
-            return False
-        while coming and coming[0][0] <= self.now:
-            waiting.append(coming.popleft()[1:])
-        room = self.room
-        budget = room.max_num_batched_tokens - len(decoding)
-        running, prefilled = len(decoding) + len(prefilling), 0
-        left_to_prefill = sum(left for _, left in prefilling)
+    def _going(self, now: float) -> Generator[None, float, None]:
+        """Step after step, and those that are alike at once, until the time that it is sent each time.
+
+        It is one function, whose variables live on from one time to the next, for it is what a simulation does most.
+        """
+        coming, waiting, prefilling, running = self.coming, self.waiting, self._prefilling, self._running
+        step_s, gaps = self.step_s, self._gaps
+        max_num_seqs, most_tokens, *_ = self.room
+        api_is_free, beside_s = (
+            self.api == NO_API,
+            self.api.beside_s,
+        )  # free: what a step gave is shown when it ends
+        decoding: list[tuple[int, int]] = []  # (the step of its last token, which): a heap
+        begun: list[int] = []  # whose prompts end with the step
+        step, shown = 0, now
+        until = yield
+        while True:
+            if not (waiting or prefilling or decoding):
+                if not coming:
+                    until = yield
+                    continue
+                now = max(now, coming[0][0])
+            while now >= until:
+                until = yield
+            while coming and coming[0][0] <= now:
+                waiting.append(coming.popleft()[1:])
+            budget = most_tokens - len(decoding)
+            if waiting and len(decoding) < max_num_seqs:
+                self._admit(now, len(decoding), budget)
+            prefilled = 0
+            while prefilling and prefilled < budget:
+                first = prefilling[0]
+                chunk = first[1] if first[1] < budget - prefilled else budget - prefilled
+                prefilled += chunk
+                first[1] -= chunk
+                if not first[1]:
+                    begun.append(prefilling.popleft()[0])
+            step += 1
+            lasts = step_s(len(decoding), prefilled)
+            # Until one ends or another arrives every step is as this one; who waits has no place before.
+            # So is it while one long prompt takes all of the budget.
+            alike = 1
+            if not prefilled:
+                alike = decoding[0][0] - step + 1
+            elif not begun:
+                alike = 1 + prefilling[0][1] // budget
+                if decoding:
+                    alike = min(alike, decoding[0][0] - step + 1)
+            if alike > 1:
+                comes = coming[0][0] if coming and coming[0][0] < until else until
+                if comes - now < alike * lasts:
+                    alike = max(1, ceil((comes - now) / lasts))
+            if alike > 1:
+                if prefilled:
+                    prefilling[0][1] -= (alike - 1) * budget
+                    if not prefilling[0][1]:
+                        begun.append(prefilling.popleft()[0])
+                if not api_is_free:
+                    self._write_out(now + lasts, lasts, alike - 1, len(decoding))
+                step += alike - 1
+            ends = now + lasts * alike
+            self.busy_s += lasts * alike
+            while ends > until:
+                until = yield
+            if api_is_free:
+                gaps.add(lasts)
+                now = shown = ends
+            else:
+                self._write_out(ends, 0.0, 1, len(decoding) + len(begun))
+                now, shown = ends, self._shown
+            if begun:
+                for which in begun:
+                    request, began, _, _ = running[which]
+                    running[which] = request, began, shown, gaps.count
+                    heapq.heappush(decoding, (step + request.output_tokens - 1, which))
+                begun.clear()
+            while decoding and decoding[0][0] == step:
+                which = heapq.heappop(decoding)[1]
+                (at_s, input_tokens, output_tokens), began, first_s, before = running.pop(which)
+                self._held -= input_tokens + output_tokens
+                self.in_flight -= 1
+                tpot_s = (shown - first_s) / max(1, output_tokens - 1)
+                waited = Served(first_s - at_s + beside_s, tpot_s, gaps.longest(before))
+                self.done.append(Done(which, waited, began, shown + beside_s))
+
+    def _admit(self, now: float, decoding: int, budget: int) -> None:
+        """Let in who waits, while there is a place, room for all of its tokens, and budget to begin with it."""
+        waiting, prefilling, room = self.waiting, self._prefilling, self.room
+        running, left_to_prefill = decoding + len(prefilling), 0
+        for _, left in prefilling:
+            left_to_prefill += left
         while waiting and running < room.max_num_seqs and left_to_prefill < budget:
             which, request = waiting[0]
-            tokens = request.input_tokens + request.output_tokens
-            if running and self._held + tokens > room.kv_tokens:
+            held = self._held + request.input_tokens + request.output_tokens
+            if running and held > room.kv_tokens:
                 break
             waiting.popleft()
-            self._held, running = self._held + tokens, running + 1
+            self._held, running = held, running + 1
             fresh = uncached(request.input_tokens, room.prefix_hits)
             left_to_prefill += fresh
             prefilling.append([which, fresh])
-            self._running[which] = request, self.now, 0.0, 0
+            self._running[which] = request, now, 0.0, 0
         self.most_running = max(self.most_running, running)
-        while prefilling and prefilled < budget:
-            chunk = min(prefilling[0][1], budget - prefilled)
-            prefilled, prefilling[0][1] = prefilled + chunk, prefilling[0][1] - chunk
-            if not prefilling[0][1]:
-                self._begun.append(prefilling.popleft()[0])
-        self._step += 1
-        lasts = self.step_s(len(decoding), prefilled)
-        # Until one ends or another arrives every step is as this one; who waits has no place before.
-        # So is it while one long prompt takes all of the budget.
-        chunks = 1 + prefilling[0][1] // budget if prefilled and not self._begun else 1
-        alike = decoding[0][0] - self._step + 1 if decoding else chunks
-        alike = min(alike, chunks) if prefilled else alike
-        if alike > 1:
-            comes = min(until, coming[0][0]) if coming else until
-            if comes < inf:
-                alike = min(alike, max(1, ceil((comes - self.now) / lasts)))
-        if prefilled and alike > 1:
-            prefilling[0][1] -= (alike - 1) * budget
-            if not prefilling[0][1]:
-                self._begun.append(prefilling.popleft()[0])
-        if alike > 1:
-            self._write_out(self.now + lasts, lasts, alike - 1, len(decoding))
-        self._step += alike - 1
-        self._ends = self.now + lasts * alike
-        self.busy_s += lasts * alike
-        return True
-
-    def _end(self) -> None:
-        """End the step: its tokens are written out, and who has all of them is done."""
-        assert self._ends is not None
-        self.now, self._ends, decoding = self._ends, None, self._decoding
-        self._write_out(self.now, 0.0, 1, len(decoding) + len(self._begun))
-        for which in self._begun:
-            request, began, _, _ = self._running[which]
-            self._running[which] = request, began, self._shown, self._gaps
-            heapq.heappush(decoding, (self._step + request.output_tokens - 1, which))
-        self._begun.clear()
-        while decoding and decoding[0][0] == self._step:
-            which = heapq.heappop(decoding)[1]
-            request, began, first, gaps = self._running.pop(which)
-            self._held -= request.input_tokens + request.output_tokens
-            self.in_flight -= 1
-            tpot = (self._shown - first) / max(1, request.output_tokens - 1)
-            ttft, done = first - request.at_s + self.api.beside_s, self._shown + self.api.beside_s
-            self.done.append(Done(which, Served(ttft, tpot, self._longest(gaps)), began, done))
 
     def _write_out(self, ended: float, every_s: float, steps: int, tokens: int) -> None:
         """Let the API process write out steps that are alike: the first ended then, another each so many seconds."""
         takes = self.api.step_s + tokens * self.api.token_s
         first = max(self._api_free, ended) + takes
         last = max(first + (steps - 1) * takes, ended + (steps - 1) * every_s + takes)
-        gap = max(first - self._shown, every_s, takes) if steps > 1 else first - self._shown
+        self._gaps.add(max(first - self._shown, every_s, takes) if steps > 1 else first - self._shown)
         self.api_busy_s += steps * takes
         self._api_free = self._shown = last
-        self._gaps += 1
-        numbers, gaps = self._peaks
-        while gaps and gaps[-1] <= gap:
-            numbers.pop()
-            gaps.pop()
-        numbers.append(self._gaps)
-        gaps.append(gap)
-
-    def _longest(self, after: int) -> float:
-        """The longest gap after that one; 0.0 for none."""
-        numbers, gaps = self._peaks
-        index = bisect_left(numbers, after + 1)
-        return gaps[index] if index < len(gaps) else 0.0
 
 
-def served(requests: Sequence[Request], step_s: StepTime, room: Room, api: Api = NO_API) -> list[Served]:
-    """What each of the requests, in the order of their arrival, waited for.
+class Gaps:
+    """The gaps between what was shown, one after another: the longest of those since any of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._peaks: list[int] = []  # those that no later one exceeds, and how long they are
+        self._lasted_s: list[float] = []
+
+    def add(self, lasted_s: float) -> None:
+        """Another."""
+        self.count += 1
+        peaks, known_s = self._peaks, self._lasted_s
+        while known_s and known_s[-1] <= lasted_s:
+            peaks.pop()
+            known_s.pop()
+        peaks.append(self.count)
+        known_s.append(lasted_s)
+
+    def longest(self, after: int) -> float:
+        """The longest after so many; 0.0 for none."""
+        index = bisect_left(self._peaks, after + 1)
+        return self._lasted_s[index] if index < len(self._lasted_s) else 0.0
+
+
+def serving(requests: Iterable[Request], step_s: StepTime, room: Room, api: Api = NO_API) -> Iterator[Done]:
+    """The requests, in the order of their arrival, as each is done: no more is reckoned than is asked for.
 
     One that is longer than `kv_tokens` runs alone.
     """
     server = Server(step_s, room, api)
     for which, request in enumerate(requests):
         server.advance(request.at_s)
+        yield from server.done
+        server.done.clear()
         server.offer(which, request)
     server.advance(inf)
-    return [each.served for each in sorted(server.done)]
+    yield from server.done
 
 
-def arriving(
-    rate_per_s: float, count: int, input_tokens: Lengths, output_tokens: Lengths, seed: int
-) -> list[Request]:
-    """So many requests of a Poisson stream. The same for the same seed."""
-    dice, at_s, found = Random(seed), 0.0, []
-    for _ in range(count):
-        at_s += dice.expovariate(rate_per_s)
-        found.append(Request(at_s, input_tokens.draw(dice), output_tokens.draw(dice)))
-    return found
+def served(requests: Iterable[Request], step_s: StepTime, room: Room, api: Api = NO_API) -> list[Served]:
+    """What each of them waited for, in the order of their arrival."""
+    return [each.served for each in sorted(serving(requests, step_s, room, api))]
+
+
+def rank(count: int, percent: float) -> int:
+    """Of so many values, the least first, the place of the one that so many of a hundred do not exceed."""
+    return max(0, ceil(count * percent / 100) - 1)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
     """The least value that so many of a hundred do not exceed (nearest rank). Raises IndexError where there is none."""
-    return sorted(values)[max(0, ceil(len(values) * percent / 100) - 1)]
+    return sorted(values)[rank(len(values), percent)]

@@ -1,24 +1,11 @@
 """PURE: the slow ones of a hundred requests: a choice is simulated at the planned peak, and takes what they need."""
 
-from collections.abc import Sequence
-from math import ceil
-from random import Random
-
 from infra.catalog import machine
-from serving.model.throughput import asked_s
-from serving.sizing.batching import Request, Served, arriving, percentile, served
-from serving.sizing.capacity import Choice, ClassTail, Question, Tail
+from serving.sizing.capacity import Choice, Question, Tail
 from serving.sizing.capacity_load import MOST_MACHINES, monthly, options_of, per_s
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.sized_model import named
-from serving.sizing.traffic import Promise, Traffic
-
-SIMULATED = 2000
-MOST_SIMULATED = 10_000
-LEAST_OF_A_CLASS = 200
-LEAST_BEYOND = 20
-SEED = 20261129
-"""Of the arrivals and their lengths: the same question has the same answer."""
+from serving.sizing.tail_run import broken
 
 
 def simulated(
@@ -29,9 +16,10 @@ def simulated(
     Where it takes more than `at_most` it is sought no further: the choice is on one more, without a tail.
     """
     replica = Replica(question, choice, sizes or ServerSizes(question.promise, question.traffic))
-    if at_most is not None and replica.broken_on(max(at_most, choice.machines)):
-        return on(choice, max(at_most, choice.machines) + 1, None)
-    machines = fewest(replica, choice.machines)
+    most = None if at_most is None else max(at_most, choice.machines)
+    if most and replica.breaks_on(most):
+        return on(choice, most + 1, None)
+    machines = fewest(replica, choice.machines, most)
     if machines is None:
         why = f"however many: {replica.broken_on(choice.machines)}"
         return choice.model_copy(update={"feasible": False, "why": why})
@@ -50,40 +38,31 @@ def at_worst_simulated(
         return choice
     sizes = sizes or ServerSizes(question.promise, question.traffic)
     replica = Replica(question, choice, sizes, at_worst=True)
-    is_beyond = at_most is not None and replica.broken_on(max(at_most, worst.machines))
-    machines = max(at_most or 0, worst.machines) + 1 if is_beyond else fewest(replica, worst.machines)
+    most = None if at_most is None else max(at_most, worst.machines)
+    machines = most + 1 if most and replica.breaks_on(most) else fewest(replica, worst.machines, most)
     if machines is None:
         return choice.model_copy(update={"at_worst": None})
     more = {"machines": machines, "usd_per_month": monthly(choice.usd_per_hour, machines)}
     return choice.model_copy(update={"at_worst": worst.model_copy(update=more)})
 
 
-def fewest(replica: "Replica", at_least: int) -> int | None:
-    """The fewest machines, from so many on, that keep the promise to slow requests too; None for no number of them."""
-    if replica.broken_on(at_least) is None:
-        return at_least
-    spare, most = replica.question.promise.spare_machines, at_least
-    while replica.broken_on(most):
-        most = spare + 2 * (most - spare)
-        if most > MOST_MACHINES or most > spare + MOST_IDLE * (at_least - spare):
-            return None
-    low, high, halved = at_least, most, True
-    while high - low > 1:
-        halved = not halved
-        middle = (low + high) // 2 if halved else between(replica, low, high)
-        low, high = (middle, high) if replica.broken_on(middle) else (low, middle)
-    return high
+def fewest(replica: "Replica", at_least: int, keep_it: int | None = None) -> int | None:
+    """The fewest machines, from so many on, that keep the promise to slow requests too; None for no number of them.
 
-
-def between(replica: "Replica", low: int, high: int) -> int:
-    """The most machines, of more than some that break the promise and fewer than some that keep it, to break it too.
-
-    They are guessed: what requests wait for is taken to rise in a line with what comes to each machine.
+    `keep_it` are known to.
     """
-    spare = replica.question.promise.spare_machines
-    (much, strained), (little, kept) = ((1 / (each - spare), replica.strain(each)) for each in (low, high))
-    share = (1 - kept) / (strained - kept)
-    return min(high - 1, max(low + 1, spare + ceil(1 / (little + share * (much - little))) - 1))
+    if not replica.breaks_on(at_least):
+        return at_least
+    spare, low, high = replica.question.promise.spare_machines, at_least, at_least
+    while high != keep_it and replica.breaks_on(high):
+        low, high = high, spare + 2 * (high - spare)
+        if high > MOST_MACHINES or high > spare + MOST_IDLE * (at_least - spare):
+            return None
+        high = min(high, keep_it or high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if replica.breaks_on(middle) else (low, middle)
+    return high
 
 
 MOST_IDLE = 16
@@ -134,14 +113,14 @@ def most_filled(replica: "Replica", full: float) -> float | None:
 
     None where a MOST_IDLEth breaks it.
     """
-    if replica.broken_at(full) is None:
+    if not replica.breaks_at(full):
         return 1.0
     low, high = 1 / MOST_IDLE, 1.0
-    if replica.broken_at(low * full):
+    if replica.breaks_at(low * full):
         return None
     while high - low > FINE:
         middle = (low + high) / 2
-        low, high = (low, middle) if replica.broken_at(middle * full) else (middle, high)
+        low, high = (low, middle) if replica.breaks_at(middle * full) else (middle, high)
     return low
 
 
@@ -163,31 +142,6 @@ def on(choice: Choice, machines: int, tail: Tail | None) -> Choice:
     )
 
 
-def broken(promise: Promise, traffic: Traffic, tail: Tail) -> str | None:
-    """What of the promise the tail breaks, with the numbers; of several classes each by its own requests."""
-    tails: Sequence[Tail | ClassTail] = tail.classes or (tail,)
-    for part, of_part in zip(traffic.parts, tails, strict=True):
-        (ttft_s, tpot_s), whose = promise.to(part), f"{part.name}: " if part.name else ""
-        if tpot_s is not None and of_part.tpot_s > tpot_s:
-            told = f"TPOT {of_part.tpot_s * 1000:.1f} ms, promised {tpot_s * 1000:g}"
-            return f"{whose}p{tail.percentile:g} {told}"
-        if ttft_s is not None and of_part.ttft_s > ttft_s:
-            return f"{whose}p{tail.percentile:g} TTFT {of_part.ttft_s:.2f} s, promised {ttft_s:g}"
-    return None
-
-
-def strain(promise: Promise, traffic: Traffic, tail: Tail) -> float:
-    """The largest of all times over what is promised of them; 0.0 where nothing is."""
-    tails: Sequence[Tail | ClassTail] = tail.classes or (tail,)
-    of_promises = (
-        waited / promised
-        for part, each in zip(traffic.parts, tails, strict=True)
-        for waited, promised in zip((each.ttft_s, each.tpot_s), promise.to(part), strict=True)
-        if promised is not None
-    )
-    return max(of_promises, default=0.0)
-
-
 class Replica:
     """One replica of a choice, as it is started, and what its requests wait for."""
 
@@ -202,15 +156,19 @@ class Replica:
         slower = server.band if at_worst else 1.0
         if at_worst:
             self.steps = lambda decoding, prefilled: slower * server.steps(decoding, prefilled)
-        self.known, self.key = sizes.tails, (server.steps_key, self.room, slower)
+        self.runs = sizes.runs((server.steps_key, self.room, slower), self.steps, self.room)
+
+    def breaks_on(self, machines: int) -> bool:
+        """Whether so many machines break the promise at the peak."""
+        return self.breaks_at(self.rate_on(machines))
 
     def broken_on(self, machines: int) -> str | None:
         """What of the promise so many machines break at the peak."""
         return broken(self.question.promise, self.question.traffic, self.tail(machines))
 
-    def strain(self, machines: int) -> float:
-        """What slow requests wait for at the peak, over what is promised: the most of it; above 1 it is broken."""
-        return strain(self.question.promise, self.question.traffic, self.tail(machines))
+    def breaks_at(self, rate: float) -> bool:
+        """Whether one replica breaks it at so many requests a second."""
+        return self.runs.breaks(rate)
 
     def broken_at(self, rate: float) -> str | None:
         """What of it one replica breaks at so many requests a second."""
@@ -218,59 +176,13 @@ class Replica:
 
     def tail(self, machines: int) -> Tail:
         """What so many machines make of the peak."""
-        replicas = (machines - self.question.promise.spare_machines) * self.choice.replicas_per_machine
-        return self.at(self.question.traffic.peak_requests_per_s / replicas)
+        return self.at(self.rate_on(machines))
 
     def at(self, rate: float) -> Tail:
         """What one replica makes of so many requests a second."""
-        key = (*self.key, rate)
-        if key not in self.known:
-            self.known[key] = self.simulated(rate)
-        return self.known[key]
+        return self.runs.at(rate).tail
 
-    def simulated(self, rate: float) -> Tail:
-        """The same, reckoned."""
-        traffic, promise = self.question.traffic, self.question.promise
-        requests, whose = stream(traffic, rate, promise.percentile)
-        warm = len(requests) // 10
-        counted = list(zip(whose, served(requests, self.steps, self.room), strict=True))[warm:]
-        every = slow([waited for _, waited in counted], promise.percentile)
-        return Tail(
-            percentile=promise.percentile,
-            requests=len(requests),
-            classes=tuple(
-                ClassTail(name=part.name, requests=len(own), **slow(own, promise.percentile))
-                for index, part in enumerate(traffic.classes)
-                if (own := [waited for which, waited in counted if which == index])
-            ),
-            **every,
-        )
-
-
-def slow(counted: Sequence[Served], percent: float) -> dict[str, float]:
-    """What so many of a hundred do not exceed."""
-    ttft, tpot, pause = (percentile([each[index] for each in counted], percent) for index in range(3))
-    return {
-        "ttft_s": round(ttft + asked_s(), 4),
-        "tpot_s": round(tpot, 5),
-        "longest_pause_s": round(pause, 4),
-    }
-
-
-def stream(traffic: Traffic, rate_per_s: float, percent: float = 95.0) -> tuple[list[Request], list[int]]:
-    """The requests of a Poisson stream, and of which class each is. The same for the same traffic and percentile.
-
-    So many that some are of the rarest class, and some beyond the percentile.
-    """
-    rarest = min(part.share for part in traffic.parts)
-    wanted = max(LEAST_OF_A_CLASS / rarest if traffic.classes else 0, LEAST_BEYOND * 100 / (100 - percent))
-    count = min(MOST_SIMULATED, max(SIMULATED, round(wanted)))
-    if not traffic.classes:
-        lengths = traffic.input_tokens, traffic.output_tokens
-        return arriving(rate_per_s, count, *lengths, SEED), [0] * count
-    dice, at_s, requests = Random(SEED), 0.0, []
-    whose = dice.choices(range(len(traffic.classes)), [part.share for part in traffic.classes], k=count)
-    for which in whose:
-        part, at_s = traffic.classes[which], at_s + dice.expovariate(rate_per_s)
-        requests.append(Request(at_s, part.input_tokens.draw(dice), part.output_tokens.draw(dice)))
-    return requests, whose
+    def rate_on(self, machines: int) -> float:
+        """Requests a second at one replica of so many machines, at the peak."""
+        replicas = (machines - self.question.promise.spare_machines) * self.choice.replicas_per_machine
+        return self.question.traffic.peak_requests_per_s / replicas

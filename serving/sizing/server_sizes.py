@@ -5,12 +5,12 @@ from functools import cached_property
 from infra.hardware import Machine
 from serving.model.throughput import Speed
 from serving.sizing.batching import Room, StepTime
-from serving.sizing.capacity import Tail
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor, room
 from serving.sizing.size_options import Options, further_of
 from serving.sizing.sized_model import SizedModel
+from serving.sizing.tail_run import Arrivals, Runs
 from serving.sizing.traffic import Promise, Traffic
 from serving.sizing.traffic_class import mean
 
@@ -22,8 +22,18 @@ class ServerSizes:
         self.promise, self.traffic = promise, traffic
         self.known: dict[tuple[object, ...], ServerSize] = {}
         self.speeds: dict[tuple[object, ...], dict[int, Speed]] = {}
-        self.tails: dict[tuple[object, ...], Tail] = {}
-        """What was simulated, by what decides it."""
+        self._runs: dict[tuple[object, ...], Runs] = {}
+
+    @cached_property
+    def arrivals(self) -> Arrivals:
+        """What is simulated."""
+        return Arrivals(self.traffic, self.promise.percentile)
+
+    def runs(self, key: tuple[object, ...], steps: StepTime, room: Room) -> Runs:
+        """What is simulated of a server, by what decides it."""
+        if key not in self._runs:
+            self._runs[key] = Runs(self.promise, self.arrivals, steps, room)
+        return self._runs[key]
 
     def of(self, subject: SizedModel, cut: Machine, options: Options) -> "ServerSize":
         """The server that takes all GPUs of a machine. Of a machine nothing else decides than what is named here."""
