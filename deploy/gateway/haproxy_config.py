@@ -108,7 +108,7 @@ def config(asked: GatewayOptions, servers: tuple[Server, ...], engine_key: str) 
 
 
 def in_global(asked: GatewayOptions) -> list[str]:
-    """One thread: with two HAProxy 2.6.12 mixes up what its filters in Lua keep, and aborts (256 streams, 2026-12-01)."""
+    """One thread: with two HAProxy 2.6.12 mixes up what filters in Lua keep, and aborts (256 streams, 2026-12-01)."""
     return [
         "global",
         "  nbthread 1",
